@@ -1,0 +1,63 @@
+"""The errors a user can meet. Each carries a message, a place, and a remedy; the CLI alone prints them."""
+
+from __future__ import annotations
+
+from .ir import Span
+
+__all__ = ["BackendError", "ProbeError", "SpecError", "UnitraceError", "UsageError"]
+
+
+class UnitraceError(Exception):
+    """Base of every error meant for the user.
+
+    ``message``: one line, no full stop. ``span``: the place in the program's text. ``remedy``: what
+    to do about it. ``notes``: further lines (a verifier's log, what each backend said).
+    """
+
+    exit_status = 1
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        span: Span | None = None,
+        remedy: str = "",
+        notes: tuple[str, ...] = (),
+        source: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.span = span
+        self.remedy = remedy
+        self.notes = notes
+        self.source = source
+
+
+class SpecError(UnitraceError):
+    """The program's text is wrong. ``others``: further errors found in the same go."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        span: Span | None = None,
+        remedy: str = "",
+        source: str = "",
+        others: tuple[SpecError, ...] = (),
+    ) -> None:
+        super().__init__(message, span=span, remedy=remedy, source=source)
+        self.others = others
+
+
+class ProbeError(SpecError):
+    """A probe that doesn't exist here, or can't be probed."""
+
+
+class BackendError(UnitraceError):
+    """The kernel refused what a backend asked, or no backend can do what the program needs."""
+
+
+class UsageError(UnitraceError):
+    """A wrong option or argument."""
+
+    exit_status = 2
