@@ -1,0 +1,151 @@
+"""Build the traced load (load.c), or stand in for it in Python where there is no C compiler.
+
+As a program this module takes the same arguments as the compiled one, but knows no `target` call and no
+`spawn`; see load.c for what each mode does. Its calls cost a few hundred ns more.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from bench.peers import cache_folder
+
+SOURCE = Path(__file__).with_name("load.c")
+COMM = "load"
+PR_SET_NAME = 15
+BATCHES = 101
+
+
+def command() -> list[str]:
+    """The argv prefix of the load: the compiled program, else this module under Python."""
+    binary = compiled()
+    return [str(binary)] if binary else [sys.executable, "-m", "bench.load"]
+
+
+def compiled() -> Path | None:
+    """The compiled load, built now if it is missing or older than its source; None without a compiler."""
+    binary = cache_folder() / "load" / COMM
+    if binary.exists() and binary.stat().st_mtime >= SOURCE.stat().st_mtime:
+        return binary
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        return None
+    binary.parent.mkdir(parents=True, exist_ok=True)
+    fresh = binary.with_suffix(f".{os.getpid()}")
+    subprocess.run([compiler, "-O2", "-o", str(fresh), str(SOURCE)], check=True)
+    fresh.replace(binary)
+    return binary
+
+
+def call_of(kind: str) -> Callable[[int], object]:
+    """The cheap system call named by `kind`."""
+    if kind == "getppid":
+        return lambda _: os.getppid()
+    if kind == "lseek":
+        lseek = ctypes.CDLL(None).lseek
+        lseek.argtypes = (ctypes.c_int, ctypes.c_long, ctypes.c_int)
+        return lambda i: lseek(-1, i & 1023, 0)
+    raise SystemExit(f"load: the Python stand-in has no {kind}; install a C compiler")
+
+
+def calls(call: Callable[[int], object], count: int) -> dict[str, float]:
+    """Make `count` calls in batches; return their cost."""
+    per_call = []
+    started = before = time.perf_counter_ns()
+    done = 0
+    for batch in range(1, BATCHES + 1):
+        until = count * batch // BATCHES
+        first = done
+        while done < until:
+            call(done)
+            done += 1
+        after = time.perf_counter_ns()
+        per_call.append((after - before) / (done - first) if done > first else 0.0)
+        before = after
+    return report(count, statistics.median(per_call), (before - started) / 1e9)
+
+
+def rate(call: Callable[[int], object], per_second: float, seconds: float) -> dict[str, float]:
+    """Make evenly spaced calls, waiting by spinning."""
+    count = int(per_second * seconds)
+    started = time.perf_counter()
+    for i in range(count):
+        while time.perf_counter() - started < i / per_second:
+            pass
+        call(i)
+    took = time.perf_counter() - started
+    return report(count, took / count * 1e9, took)
+
+
+def report(count: int, ns: float, seconds: float) -> dict[str, float]:
+    """The result, as load.c prints it."""
+    spent = os.times()
+    cpu = spent.user + spent.system + spent.children_user + spent.children_system
+    return {
+        "calls": count,
+        "ns": ns,
+        "mean_ns": seconds / max(count, 1) * 1e9,
+        "seconds": seconds,
+        "cpu": cpu,
+    }
+
+
+def two(call: Callable[[int], object], count: int, cpu: int) -> dict[str, float]:
+    """Make `count` calls on each of two CPUs at once."""
+    child = os.fork()
+    if child == 0:
+        os.sched_setaffinity(0, {cpu - 1 if cpu else cpu + 1})
+        calls(call, count)
+        os._exit(0)
+    result = calls(call, count)
+    os.waitpid(child, 0)
+    return {**result, "calls": 2 * count}
+
+
+def tick(microseconds: int) -> NoReturn:
+    """Make one call each so often, until killed."""
+    while True:
+        os.getppid()
+        time.sleep(microseconds / 1e6)
+
+
+def main(arguments: list[str]) -> int:
+    """Run as the load; arguments as for the compiled program."""
+    ctypes.CDLL(None).prctl(PR_SET_NAME, COMM.encode(), 0, 0, 0)
+    cpu, out = max(os.sched_getaffinity(0)), ""
+    while arguments and arguments[0] in ("-c", "-o"):
+        option, value, *arguments = arguments
+        cpu, out = (int(value), out) if option == "-c" else (cpu, value)
+    match arguments:
+        case ["tick", period]:
+            tick(int(period))
+        case ["calls" | "two" as mode, kind, count]:
+            os.sched_setaffinity(0, {cpu})
+            call = call_of(kind)
+            result = two(call, int(count), cpu) if mode == "two" else calls(call, int(count))
+        case ["rate", kind, per_second, seconds]:
+            os.sched_setaffinity(0, {cpu})
+            result = rate(call_of(kind), float(per_second), float(seconds))
+        case _:
+            print("usage: as load.c", file=sys.stderr)
+            return 2
+    line = json.dumps(result) + "\n"
+    if out:
+        Path(out).write_text(line)
+    else:
+        sys.stdout.write(line)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

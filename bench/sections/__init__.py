@@ -1,0 +1,18 @@
+"""The sections of the comparison, by name; each is a function from a Bench to its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from bench.harness import Bench, Table
+from bench.sections import memory, overhead, rate, start, stream
+
+SECTIONS: Mapping[str, Callable[[Bench], list[Table]]] = {
+    "start": start.measure,
+    "overhead": overhead.measure,
+    "uprobe": overhead.measure_uprobe,
+    "stream": stream.measure,
+    "stream2": stream.measure_two_cpus,
+    "rate": rate.measure,
+    "memory": memory.measure,
+}
