@@ -37,6 +37,13 @@ class Event(Out):
     types: tuple[Type, ...]
     values: tuple[Any, ...]
 
+    def __getitem__(self, name: str) -> Any:
+        """The value of the argument ``name``; KeyError where the probe has none of that name."""
+        try:
+            return self.values[self.names.index(name)]
+        except ValueError:
+            raise KeyError(name) from None
+
 
 class Printed(Out):
     """printf(), with its values; errorf and warnf by ``level``. ``format``: as written."""

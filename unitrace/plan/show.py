@@ -1,0 +1,55 @@
+"""A bare probe's line, when a backend can't follow its string pointers.
+
+Nothing is dropped in silence: the pointer is shown instead, and the user is told.
+"""
+
+from __future__ import annotations
+
+from unitrace.contract.ir import Binary, Clause, Const, Program, Show, Site, Stmt, Text
+from unitrace.contract.types import BOOL, UINT32
+
+__all__ = ["only", "plain", "texts"]
+
+
+def plain(program: Program) -> Program:
+    """The program with every string that a Show reads by pointer replaced by the pointer."""
+    return program.replace(clauses=tuple(_plain_clause(clause) for clause in program.clauses))
+
+
+def texts(program: Program) -> tuple[str, ...]:
+    """The names of those strings, for the message."""
+    return tuple(
+        dict.fromkeys(
+            name
+            for clause in program.clauses
+            for stmt in clause.body
+            if isinstance(stmt, Show)
+            for name, value in zip(stmt.names, stmt.values)
+            if isinstance(value, Text)
+        )
+    )
+
+
+def only(program: Program, pid: int) -> Program:
+    """The program with its bare probes limited to process ``pid``: with -c or -p, that is whose
+    events somebody who writes no predicate wants to see. Written clauses stay as they are."""
+    ours = Binary(BOOL, "==", Site(UINT32, "pid"), Const(UINT32, pid))
+
+    def limited(clause: Clause) -> Clause:
+        if not any(isinstance(stmt, Show) for stmt in clause.body):
+            return clause
+        if clause.predicate is None:
+            return clause.replace(predicate=ours)
+        return clause.replace(predicate=Binary(BOOL, "&&", ours, clause.predicate))
+
+    return program.replace(clauses=tuple(map(limited, program.clauses)))
+
+
+def _plain_clause(clause: Clause) -> Clause:
+    return clause.replace(body=tuple(map(_plain_stmt, clause.body)))
+
+
+def _plain_stmt(stmt: Stmt) -> Stmt:
+    if not isinstance(stmt, Show):
+        return stmt
+    return stmt.replace(values=tuple(v.pointer if isinstance(v, Text) else v for v in stmt.values))

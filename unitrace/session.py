@@ -1,0 +1,306 @@
+"""A run from text to records, and the Python API around it.
+
+    with unitrace.trace("tracepoint:sched:sched_switch") as t:
+        for event in t:
+            print(event.time, event.comm, event["next_pid"])
+    print(t.stats.lost, t.backend)
+
+The way of a run is ``Trace.__init__`` (compile, plan), ``__enter__`` (attach, arm), ``rounds`` (read,
+evaluate), ``finish`` (disarm, last read, maps). Whatever happens on the way, ``close`` removes
+all that was made.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+
+from unitrace.contract.machine import Machine
+from unitrace.contract.offer import Options
+from unitrace.output.records import Attached, Lost, Out
+from unitrace.plan.choose import Plan, choose
+from unitrace.plan.show import only
+from unitrace.plugins import Plugins
+
+if TYPE_CHECKING:
+    from unitrace.contract.backend import Attachment, Backend
+    from unitrace.child import Child
+    from unitrace.contract.model import Snapshot
+    from unitrace.engine.engine import Engine
+    from unitrace.plan.explain import Explanation
+
+__all__ = ["Compiled", "Stats", "Trace", "explained", "trace"]
+
+SHORTEST, LONGEST = 0.001, 0.025
+"""Seconds between two reads of the buffers: short while events come, long when none do. A timer
+costs the traced program ~600 ns an event, a wake-up an event 8-11 us (measured)."""
+
+
+class Stats:
+    """Counts of a run. ``events``: read from the kernel; ``lost``: by cause, and their sum."""
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.losses: dict[str, int] = {}
+
+    @property
+    def lost(self) -> int:
+        """How many events were lost anywhere."""
+        return sum(self.losses.values())
+
+
+class Compiled:
+    """A program, its plan, and the backends: what is known before anything is attached.
+
+    ``notices``: lines that the user must see (a successor was traced, a string is an address).
+    """
+
+    def __init__(
+        self,
+        spec: str,
+        backend: str | None = None,
+        *,
+        machine: Machine | None = None,
+        options: Options = Options(),  # noqa: B008 (a Record: immutable)
+        positional: Sequence[str] = (),
+        cpid: int = 0,
+        plugins: Plugins | None = None,
+    ) -> None:
+        from unitrace.lang import compile_text
+
+        self.spec = spec
+        self.options = options
+        self.machine = machine or Machine()
+        self.plugins = plugins or Plugins()
+        compiled = compile_text(
+            spec,
+            self.machine,
+            positional=tuple(positional),
+            cpid=cpid,
+            pid=options.pid,
+            exact_probes=options.exact_probes,
+        )
+        self.warnings = compiled.warnings
+        self.backends: Mapping[str, Backend] = (
+            {backend: self.plugins.backend(backend)}
+            if backend
+            else {one.name: one for one in self.plugins.backends()}
+        )
+        program = compiled.program
+        if cpid or options.pid:
+            program = only(program, cpid or options.pid)
+        self.plan = choose(program, self.backends, self.machine, options)
+        self.program = self.plan.program
+        self.notices = (*compiled.notices, *self.plan.notices)
+
+
+class Trace:
+    """A run. A context manager; iterating yields its records until the program exits, ``stop`` is
+    called or ``timeout`` seconds have passed. Not for use by several threads, ``stop`` excepted.
+
+    Attributes after the run: ``maps`` (name to {key: value}), ``stats``, ``backend`` (names of the
+    chosen backends, "+"-joined), ``plan``, ``exit_code``.
+    """
+
+    def __init__(
+        self,
+        compiled: Compiled,
+        *,
+        timeout: float | None = None,
+        unsafe: bool = False,
+        child: Child | None = None,
+    ) -> None:
+        self.compiled = compiled
+        self.plan: Plan = compiled.plan
+        self.program = compiled.program
+        self.backend = "+".join(self.plan.backends) or "none"
+        self.stats = Stats()
+        self.maps: dict[str, Snapshot] = {}
+        self._unsafe = unsafe
+        self._child = child
+        self._timeout = timeout
+        self._attachments: list[Attachment] = []
+        self._records: list[Out] = []
+        self._engine: Engine | None = None
+        self._stopped = False
+        self._finished = False
+
+    @property
+    def exit_code(self) -> int:
+        """What exit() said; 0 otherwise."""
+        code = self._engine.exit_code if self._engine else None
+        return code or 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether the program called exit(), has only begin and end clauses, or was stopped."""
+        return self._stopped or self._engine is None or self._engine.exit_code is not None
+
+    def stop(self) -> None:
+        """End the run at the next turn. Safe in a signal handler and from other threads."""
+        self._stopped = True
+
+    def __enter__(self) -> Trace:
+        try:
+            self._attach()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Out]:
+        """The records of the run, those of its end (maps, losses) included."""
+        from unitrace.output.rows import single
+
+        for records in self.rounds():
+            for record in records:
+                yield from single(record)
+        for record in self.finish():
+            yield from single(record)
+
+    def rounds(self) -> Iterator[list[Out]]:
+        """The records, a list each time the buffers were read; the lists may be empty."""
+        pause = SHORTEST
+        until = None if self._timeout is None else time.monotonic() + self._timeout
+        while not self.ended and (until is None or time.monotonic() < until):
+            seen = self.stats.events
+            over = self._watched_ended()
+            self._turn(time.monotonic_ns())
+            yield self._taken()
+            pause = SHORTEST if self.stats.events > seen else min(pause * 1.5, LONGEST)
+            if over:
+                break
+            if not self.ended:
+                self._wait(pause)
+
+    def finish(self) -> list[Out]:
+        """Disarm, read what is left, run the end clauses; the last records. Once only."""
+        if self._finished or self._engine is None:
+            return []
+        self._finished = True
+        for attachment in self._attachments:
+            attachment.stop()
+        if self._engine.exit_code is None:
+            self._turn(None)
+        self._count_losses()
+        self._engine.end()
+        self._engine.finish()
+        self.maps = dict(self._engine.maps())
+        self._records.extend(Lost(count, cause) for cause, count in self.stats.losses.items())
+        return self._taken()
+
+    def close(self) -> None:
+        """Remove all that was made in the kernel. The first failure is raised, after all was tried."""
+        failed: BaseException | None = None
+        while self._attachments:
+            try:
+                self._attachments.pop().__exit__(None, None, None)
+            except Exception as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def _attach(self) -> None:
+        from unitrace.engine.engine import Engine
+
+        machine, backends = self.compiled.machine, self.compiled.backends
+        residuals: dict[int, Any] = {}
+        kept: dict[str, Attachment] = {}
+        for part in self.plan.parts:
+            attachment = backends[part.offer.backend].attach(machine, part.offer)
+            self._attachments.append(attachment)
+            attachment.__enter__()
+            for share in part.offer.shares:
+                if share.residual is not None:
+                    residuals[share.clause.ordinal] = (share.residual, share.columns)
+            kept.update(dict.fromkeys(_kept(part.offer), attachment))
+        engine = self._engine = Engine(
+            self.program, residuals, kept, self._records.append, unsafe=self._unsafe
+        )
+        self._records.append(Attached(len(self.program.clauses)))
+        engine.begin()
+        for attachment in self._attachments:
+            attachment.start()
+        if self._child is not None:
+            self._child.release()
+        elif not self._attachments and engine.next_due() is None:
+            self._stopped = True  # nothing can happen any more: begin and end alone
+
+    def _watched_ended(self) -> bool:
+        """Whether the command of -c, or the process of -p, is gone. Asked before a read, so that
+        its last events are in that read."""
+        if self._child is not None:
+            return self._child.ended()
+        pid = self.compiled.options.pid
+        return pid > 0 and not os.path.exists(f"/proc/{pid}")
+
+    def _turn(self, upto: int | None) -> None:
+        engine = self._engine
+        assert engine is not None
+        batches = [batch for attachment in self._attachments for batch in attachment.read()]
+        self.stats.events += sum(map(len, batches))
+        engine.feed(batches, upto)
+        engine.tick(time.monotonic_ns())
+
+    def _wait(self, pause: float) -> None:
+        assert self._engine is not None
+        due = self._engine.next_due()
+        if due is not None:
+            pause = min(pause, max(0.0, (due - time.monotonic_ns()) / 1e9))
+        if pause > 0:
+            time.sleep(pause)
+
+    def _count_losses(self) -> None:
+        for attachment in self._attachments:
+            for cause, count in attachment.losses().items():
+                self.stats.losses[cause] = self.stats.losses.get(cause, 0) + count
+
+    def _taken(self) -> list[Out]:
+        taken = self._records[:]
+        self._records.clear()
+        return taken
+
+
+def _kept(offer: Any) -> set[str]:
+    """The maps that the offer keeps in the kernel: those of its clauses that it runs whole."""
+    from unitrace.plan.groups import maps_used
+
+    return set().union(*(maps_used(one.clause) for one in offer.shares if one.residual is None))
+
+
+def trace(
+    spec: str,
+    backend: str | None = None,
+    *,
+    timeout: float | None = None,
+    machine: Machine | None = None,
+    positional: Sequence[str] = (),
+    options: Options = Options(),  # noqa: B008
+    unsafe: bool = False,
+) -> Trace:
+    """A run of ``spec`` (a program, or a list of probes), ready to be entered with ``with``.
+
+    ``backend``: the name of the only backend to use; None lets the planner choose. ``timeout``:
+    seconds. ``positional``: values of $1, $2, ... Raises SpecError, ProbeError, BackendError and
+    UsageError (all UnitraceError) before anything is attached.
+    """
+    compiled = Compiled(spec, backend, machine=machine, positional=positional, options=options)
+    return Trace(compiled, timeout=timeout, unsafe=unsafe)
+
+
+def explained(spec: str, backend: str | None = None, *, machine: Machine | None = None) -> Explanation:
+    """What ``unitrace.explain`` returns. Raises the errors of the program's text alone."""
+    from unitrace.plan.choose import NoBackend
+    from unitrace.plan.explain import Explanation
+
+    try:
+        compiled = Compiled(spec, backend, machine=machine)
+    except NoBackend as error:
+        return Explanation(spec, None, error)
+    return Explanation(spec, compiled.plan, None, compiled.notices)
