@@ -1,0 +1,7 @@
+"""`python -m tests.kernels`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,151 @@
+"""Fetched kernels, kept outside the checkout in `$UNITRACE_LAB` (default ~/.cache/unitrace-lab).
+
+    kernels/NAME.json                       which kernel NAME is, written last: no file, no kernel
+    kernels/NAME/VERSION/vmlinuz            what QEMU boots
+    kernels/NAME/VERSION/lib/modules/...    its modules
+    apt/NAME/                               the private apt that found it
+    NAME.lock                               held while NAME is fetched
+
+A cached kernel is booted as it is, without asking the network; `fetch` looks for a newer one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .apt import PrivateApt
+from .catalogue import METAPACKAGE, Entry
+from .errors import Unavailable
+from .resolve import Package, kernel_packages
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel on this disk: `release` is what its `uname -r` prints, `version` that of its packages."""
+
+    name: str
+    release: str
+    version: str
+    packages: tuple[str, ...]
+
+    @property
+    def tree(self) -> Path:
+        return lab_directory() / "kernels" / self.name / self.version
+
+    @property
+    def image(self) -> Path:
+        return self.tree / "vmlinuz"
+
+    @property
+    def modules(self) -> Path:
+        return self.tree / "lib/modules" / self.release
+
+
+def lab_directory() -> Path:
+    """Where all that the lab keeps is."""
+    given = os.environ.get("UNITRACE_LAB")
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(given).absolute() if given else Path(cache) / "unitrace-lab"
+
+
+def cached(name: str) -> Kernel | None:
+    """The kernel of that name if it is here, without looking any further."""
+    try:
+        record = json.loads((lab_directory() / f"kernels/{name}.json").read_text())
+        kernel = Kernel(record["name"], record["release"], record["version"], tuple(record["packages"]))
+    except (OSError, ValueError, KeyError):
+        return None
+    return kernel if kernel.image.exists() and kernel.modules.is_dir() else None
+
+
+def need(entry: Entry) -> Kernel:
+    """The kernel of `entry`: the cached one, or fetched now. Raises Unavailable."""
+    return cached(entry.name) or fetch(entry, refresh=False)
+
+
+def fetch(entry: Entry, *, refresh: bool = True) -> Kernel:
+    """Find today's kernel of `entry`, and download and unpack it unless it is the cached one.
+
+    With refresh false, a kernel that another process has fetched meanwhile will do. Raises Unavailable.
+    """
+    with _locked(entry.name):
+        here = cached(entry.name)
+        if here and not refresh:
+            return here
+        apt = PrivateApt(lab_directory() / "apt" / entry.name, entry.suites)
+        apt.update()
+        packages = kernel_packages(METAPACKAGE, apt.show)
+        if not packages:
+            raise Unavailable(f"no kernel behind {METAPACKAGE} in {', '.join(entry.suites)}")
+        if here and here.packages == tuple(map(str, packages)):
+            return here
+        return _install(entry, apt, packages)
+
+
+def clean() -> list[Path]:
+    """Remove what the lab keeps, and nothing else that may be in the same directory; returns what went."""
+    root = lab_directory()
+    gone = [path for path in (root / "kernels", root / "apt") if path.exists()]
+    for path in gone:
+        shutil.rmtree(path)
+    for lock in root.glob("*.lock"):
+        lock.unlink()
+    if root.is_dir() and not any(root.iterdir()):
+        root.rmdir()
+    return gone
+
+
+def _install(entry: Entry, apt: PrivateApt, packages: list[Package]) -> Kernel:
+    """Download and unpack `packages`; the record that makes them a cached kernel is written last."""
+    home = lab_directory() / "kernels" / entry.name
+    home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home, prefix=".new-") as work:
+        debs, unpacked, tree = (Path(work) / part for part in ("debs", "unpacked", "tree"))
+        debs.mkdir()
+        for deb in apt.download(packages, debs):
+            subprocess.run(["dpkg-deb", "-x", str(deb), str(unpacked)], check=True)
+        release = _arrange(unpacked, tree)
+        kernel = Kernel(entry.name, release, packages[0].version, tuple(map(str, packages)))
+        for old in home.glob("[!.]*"):
+            shutil.rmtree(old)
+        tree.rename(kernel.tree)
+    record = home.with_name(f"{entry.name}.json")
+    record.with_suffix(".new").write_text(json.dumps(asdict(kernel), indent=2) + "\n")
+    record.with_suffix(".new").replace(record)
+    return kernel
+
+
+def _arrange(unpacked: Path, tree: Path) -> str:
+    """Bring the files of either package layout into the store's own; returns the kernel's release."""
+    modules = [*unpacked.glob("lib/modules/*"), *unpacked.glob("usr/lib/modules/*")]
+    images = [*unpacked.glob("boot/vmlinuz-*"), *unpacked.glob("usr/lib/modules/*/vmlinuz")]
+    if not (modules and images):
+        raise Unavailable(
+            "the packages of this kernel have a layout the lab doesn't know (no vmlinuz, or no modules)"
+        )
+    release = modules[0].name
+    (tree / "lib/modules").mkdir(parents=True)
+    images[0].rename(tree / "vmlinuz")
+    modules[0].rename(tree / "lib/modules" / release)
+    depmod = shutil.which("depmod") or shutil.which("depmod", path="/usr/sbin:/sbin")
+    if depmod:  # a maintainer script's work; only modprobe in the guest needs it, the boot doesn't
+        subprocess.run([depmod, "-b", str(tree), release], stderr=subprocess.DEVNULL)
+    return release
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    """One fetch of a kernel at a time, over all processes; the kernel drops the lock with the process."""
+    lab_directory().mkdir(parents=True, exist_ok=True)
+    with (lab_directory() / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
