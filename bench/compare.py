@@ -36,7 +36,7 @@ def arguments_of(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--peers-only", action="store_true", help="leave unitrace out")
     parser.add_argument("--only", default="", metavar="A,B", help="tools whose names start so")
     parser.add_argument("--base", default="bpftrace", help="the row to compare with (default: bpftrace)")
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds for any one command")
+    parser.add_argument("--timeout", type=float, default=30.0, help="seconds for any one command")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there; - for stdout")
     options = parser.parse_args(words)
     unknown = set(options.sections) - set(SECTIONS)

@@ -43,7 +43,7 @@ class Bench:
     calls: int
     scratch: Path
     warm_up: bool = True
-    timeout: float = 60.0
+    timeout: float = 30.0
     result: Path = field(init=False)
     output: Path = field(init=False)
     errors: Path = field(init=False)
@@ -53,9 +53,12 @@ class Bench:
         object.__setattr__(self, "output", self.scratch / "output")
         object.__setattr__(self, "errors", self.scratch / "errors")
 
-    def load_command(self, *words: object) -> list[str]:
-        """The load, told to leave its result where load_result() finds it."""
-        return [*self.load, "-o", str(self.result), *map(str, words)]
+    def load_command(self, *words: object, unseen: bool = False) -> list[str]:
+        """The load, told to leave its result where load_result() finds it.
+
+        `unseen`: its CPU time must not be counted as its tracer's (load.c, -u).
+        """
+        return [*self.load, *(["-u"] if unseen else []), "-o", str(self.result), *map(str, words)]
 
     def load_result(self) -> dict[str, float]:
         """What the load measured; Failed if it never ended."""
@@ -81,13 +84,16 @@ class Bench:
             timeout=self.timeout,
         )
 
-    def do(self, tool: Tool, job: Job, load: Sequence[str]) -> tuple[list[Run], str]:
-        """Run all the commands of a job; return what each cost, and all that they said about it."""
+    def do(self, tool: Tool, job: Job, load: Sequence[str]) -> tuple[list[Run], list[str]]:
+        """Run all the commands of a job; return what each cost, and what each said beside its result."""
         runs, said = [], []
-        for step in tool.steps(job, load, self.scratch):
+        steps = tool.steps(job, load, self.scratch)
+        for step in steps:
             runs.append(self.run(step))
             said.append(self.errors.read_text(errors="replace"))
-        return runs, "\n".join(said)
+            if step is not steps[-1]:
+                said[-1] += self.output.read_text(errors="replace")
+        return runs, said
 
     @contextmanager
     def ticking(self, microseconds: int) -> Iterator[None]:

@@ -30,7 +30,7 @@ class Run:
 
     started: float
     wall: float
-    cpu: float  # user + system, of the command and the children it waited for
+    cpu: float  # user + system, of the command and the children it waited for, but not the load's
     peak_kb: int  # of the command or its biggest child; at least this process's own size, see load.c
     status: int
     first_at: float | None  # seconds from start to the first line that matched
@@ -49,7 +49,7 @@ def run(
     errors: Path,
     first_line: str | None = None,
     environment: Mapping[str, str] | None = None,
-    timeout: float = 60.0,
+    timeout: float = 30.0,
 ) -> Run:
     """Run a command to its end.
 
@@ -142,23 +142,25 @@ class Case:
     name: str
     once: Callable[[], Sample]
     rounds: list[Sample | None] = field(default_factory=list)
-    error: str = ""
+    error: str = ""  # the last one
+    failures: int = 0
 
 
 def in_turns(cases: Sequence[Case], rounds: int, *, warm_up: bool = True) -> None:
     """Measure all cases once, then all again, ...: A B C, B C A, C A B.
 
-    A warm-up round, thrown away, fills the caches. A case that fails is left out of the later rounds.
+    A warm-up round, thrown away, fills the caches. A case that fails twice is left out of the later rounds.
     """
     for number in range(-1 if warm_up else 0, rounds):
         shift = max(number, 0) % max(len(cases), 1)
         for case in [*cases[shift:], *cases[:shift]]:
             sample: Sample | None = None
-            if not case.error:
+            if case.failures < 2:
                 try:
                     sample = case.once()
                 except (Failed, FileNotFoundError) as error:
                     case.error = str(error)
+                    case.failures += 1
             if number >= 0:
                 case.rounds.append(sample)
 

@@ -12,7 +12,7 @@ from bench.measure import Case, median, ratio
 
 def base_case(table: Table, base: str) -> Case | None:
     """The row that the others are compared with; the first that worked, if `base` isn't there."""
-    working = [case for case in table.cases if not case.error and case.name != "untraced"]
+    working = [case for case in table.cases if any(case.rounds) and case.name != "untraced"]
     named = [case for case in working if case.name == base]
     return next(iter(named or working), None)
 
@@ -41,11 +41,16 @@ def markdown(table: Table, base: str) -> str:
         "|---" + "|---:" * len(table.metrics) + "|",
     ]
     for case in table.cases:
-        if case.error:
+        if not any(case.rounds):
             cells = [f"failed: {case.error.replace('|', '/')}", *[""] * (len(table.metrics) - 1)]
         else:
             cells = [cell(case, compared, metric) for metric in table.metrics]
         lines.append(f"| {case.name} | " + " | ".join(cells) + " |")
+    lines += [
+        f"\n{case.name}: measured in {sum(map(bool, case.rounds))} of {len(case.rounds)} rounds; {case.error}"
+        for case in table.cases
+        if case.error and any(case.rounds)
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -98,7 +98,7 @@ def bpftrace_like(
             return []
         target = Path(load[0]) if load else Path()
         with_load = ["-c", shlex.join(load)] if load else []
-        return [Step([*command, "-q", "-e", bpftrace_program(job, target), *with_load], environment or {})]
+        return [Step([*command, "-e", bpftrace_program(job, target), *with_load], environment or {})]
 
     return Tool(name, steps, stamp=r"(\d+)\s*$", stamp_unit=1e-9, stamp_is_boottime=True)
 
@@ -201,6 +201,8 @@ def counted(output: str) -> int | None:
 
 
 def reported_lost(output: str) -> int:
-    """How many events a tool admits to have lost."""
-    found = re.findall(r"\blost (\d+)\b|\b(\d+) (?:events? )?(?:were )?lost\b", output, re.I)
+    """How many events one command admits to have lost."""
+    found = re.findall(
+        r"\blost (\d+)\b|\b(\d+) (?:[a-z]+ ){0,2}?(?:lost|dropped)\b", output.replace(",", ""), re.I
+    )
     return sum(int(first or second) for first, second in found)

@@ -38,9 +38,7 @@ def measure_uprobe(bench: Bench) -> list[Table]:
 def measure_job(bench: Bench, job: Job, calls: int) -> Table:
     """Measure one job for all the tools that can do it."""
     untraced = Case("untraced", partial(alone, bench, job, calls))
-    traced = [
-        Case(tool.name, lambda tool=tool: once(bench, tool, job, calls)) for tool in bench.tools_for(job)
-    ]
+    traced = [Case(tool.name, partial(once, bench, tool, job, calls)) for tool in bench.tools_for(job)]
     in_turns([untraced, *traced], bench.rounds, warm_up=bench.warm_up)
     for case in traced:
         for sample, without in zip(case.rounds, untraced.rounds, strict=True):
