@@ -1,8 +1,8 @@
 """How a guest gets at this machine's files: one virtiofsd per directory tree.
 
-There are two of them. The one in C came with QEMU up to 7.2 (Debian 12: qemu-system-common); the one in Rust is a
-package of its own (Debian 13, Ubuntu 24.04: virtiofsd). Their options differ, what they do doesn't. 9p would need
-no daemon, but Debian's cloud kernels are built without it.
+There are two of them. The one in C came with QEMU up to 7.2 (Debian 12: qemu-system-common); the one in Rust
+is a package of its own (Debian 13, Ubuntu 24.04: virtiofsd). Their options differ, what they do doesn't. 9p
+would need no daemon, but Debian's cloud kernels are built without it.
 """
 
 from __future__ import annotations
@@ -47,15 +47,13 @@ class Virtiofsd:
             if Path(path).is_file():
                 usage = subprocess.run([path, "--help"], capture_output=True, text=True)
                 return cls(path, in_rust="--shared-dir" in usage.stdout + usage.stderr)
-        raise Unavailable(
-            "no virtiofsd here: apt-get install virtiofsd (up to Debian 12: qemu-system-common)"
-        )
+        raise Unavailable("no virtiofsd here: apt-get install virtiofsd (Debian 12: qemu-system-common)")
 
     def argv(self, tree: Tree, fd: int) -> list[str]:
         """The command line that serves `tree` on the listening socket `fd`.
 
-        Nested mounts show as plain directories: an overlay doesn't look into mounts. No extended attributes: an
-        overlay asks for some at each lookup, and file systems that have none answer without leaving the guest.
+        Nested mounts show as plain directories: an overlay doesn't look into mounts. No extended attributes:
+        an overlay asks for some at each lookup; where there are none, the guest itself has the answer.
         """
         cache = "auto" if tree.writable else "always"
         if self.in_rust:
@@ -75,8 +73,8 @@ class Virtiofsd:
     def serve(self, tree: Tree, path: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
         """Start serving `tree` on a socket at `path`.
 
-        The socket is made here: it is there before QEMU connects, and the C daemon's lock files, which are named
-        after the socket and which it leaves behind, aren't needed.
+        The socket is made here: so it is there before QEMU connects, and the C daemon needs none of the lock
+        files that it would leave behind.
         """
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(path))

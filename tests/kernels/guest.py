@@ -27,7 +27,7 @@ def environment(kernel_name: str, extra: Sequence[str], host: Mapping[str, str])
     Raises ValueError when `extra` has something else.
     """
     env = {name: host[name] for name in INHERITED if name in host}
-    # The caller's interpreter goes first: `python` may be a wrapper script, and those take seconds in a guest.
+    # The caller's interpreter goes first: `python` may be a wrapper script, which takes seconds.
     env["PATH"] = f"{Path(sys.executable).parent}:{host.get('PATH', os.defpath)}"
     env["TMPDIR"] = "/run/tmp"  # a tmpfs; the host's /tmp is visible too, but each change to it is a copy
     env["UNITRACE_GUEST"] = kernel_name
@@ -49,7 +49,7 @@ def command_script(command: Sequence[str], cwd: str, env: Mapping[str, str]) -> 
 
 
 def initramfs(kernel: Kernel, script: str, layers: Sequence[str], shares: Mapping[str, str]) -> bytes:
-    """A guest's initramfs; `layers` are the tags of its root's layers, lowest first, `shares` tag: directory."""
+    """A guest's initramfs; `layers` are the tags that make its root, lowest first, `shares` tag to path."""
     modules = boot_modules(kernel.modules)
     config = {
         "HOSTNAME": f"guest-{kernel.name.replace('.', '-')}",
@@ -80,7 +80,7 @@ def busybox() -> Path:
 
 
 def is_static(elf: bytes) -> bool:
-    """Whether a 64-bit ELF file runs without an interpreter: it has no PT_INTERP among its program headers."""
+    """Whether a 64-bit ELF file runs without an interpreter: no program header is a PT_INTERP."""
     if elf[:5] != b"\x7fELF\x02":
         return False
     (table,) = struct.unpack_from("<Q", elf, 0x20)  # e_phoff

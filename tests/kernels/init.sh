@@ -52,7 +52,8 @@ while read -r tag directory; do
     mkdir -p "/new$directory"
     mount -t virtiofs "$tag" "/new$directory" || die "can't mount $directory"
 done </lab/shares
-mkdir -p /new/lib/modules && ln -sfn "$MODULES" "/new/lib/modules/$(uname -r)" # for modprobe
+mkdir -p /new/lib/modules && ln -sfn "$MODULES" "/new/lib/modules/$(uname -r)"
+[ -e /new/sbin/modprobe ] || ln -s /run/lab/busybox /new/sbin/modprobe
 ifconfig lo 127.0.0.1
 hostname "$HOSTNAME"
 

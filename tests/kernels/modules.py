@@ -1,7 +1,7 @@
 """What a kernel must load before it can see its root, in load order.
 
-Debian builds virtio and the overlay file system as modules, some in one kernel and built in in the next. There is
-no modules.dep in the packages, so the order comes from the modules' own .modinfo.
+Debian builds virtio and the overlay file system as modules, or builds them in: it changes between kernels.
+There is no modules.dep in the packages, so the order comes from the modules' own .modinfo.
 """
 
 from __future__ import annotations

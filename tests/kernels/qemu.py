@@ -10,8 +10,8 @@ from pathlib import Path
 
 from .errors import Unavailable
 
-#: x86-64-v2, what today's binaries ask for at most, and rdrand for an early start of the random generator. Each
-#: feature of "max" beyond that costs time where every instruction is emulated: 20 % of Python's start-up.
+#: x86-64-v2, what today's binaries ask for at most, and rdrand for an early start of the random generator.
+#: What "max" has beyond that costs time where every instruction is emulated: 20 % of Python's start-up.
 CPU = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+rdrand"
 
 #: Ports between guest and host, in the guest's /sys/class/virtio-ports.

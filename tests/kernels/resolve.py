@@ -1,8 +1,9 @@
 """From a metapackage to the packages that hold today's kernel.
 
-Up to 6.18 linux-image-cloud-amd64 depends on one package that holds everything. From 6.19 on the kernel is
-in linux-binary-*, its modules in linux-modules-*, its description in linux-base-*, some of them behind metapackages
-of their own. Both are the same walk: follow the dependencies on linux-* packages that ask for one exact version.
+Up to 6.18 linux-image-cloud-amd64 depends on one package that holds it all. From 6.19 on the kernel is in
+linux-binary-*, its modules in linux-modules-*, its description in linux-base-*, some of them behind
+metapackages of their own. Both are the same walk: follow the dependencies on linux-* packages that ask for
+one exact version.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ def exact_dependencies(stanza: dict[str, str]) -> list[Package]:
 def kernel_packages(metapackage: str, show: Callable[[list[str]], str]) -> list[Package]:
     """The packages that hold the kernel of `metapackage`, sorted by name; empty when there is none.
 
-    `show` returns what `apt-cache --no-all-versions show NAME...` prints. Versions are the candidates' own, which
-    are those asked for as long as the archive is consistent.
+    `show` returns what `apt-cache --no-all-versions show NAME...` prints. Versions are the candidates' own,
+    which are those asked for as long as the archive is consistent.
     """
     found: dict[str, Package] = {}
     wanted = [metapackage]

@@ -12,10 +12,9 @@ from .errors import Unavailable
 from .resolve import parse_stanzas
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-#: Suites that say "this is Debian's own archive" and not a third party's.
-DEBIAN_SUITES = frozenset(
-    "bullseye bookworm trixie forky oldoldstable oldstable stable testing unstable sid".split()
-)
+#: Names that say "this is Debian's own archive" and not a third party's.
+CODENAMES = frozenset({"bullseye", "bookworm", "trixie", "forky", "sid"})
+STATUSES = frozenset({"oldoldstable", "oldstable", "stable", "testing", "unstable"})
 
 
 @dataclass(frozen=True)
@@ -79,13 +78,13 @@ def mirror(sources: list[Source], *, security: bool) -> Source:
         for suite in source.suites:
             name, _, kind = suite.partition("-")
             wanted = kind == "security" if security else not kind
-            if wanted and name in DEBIAN_SUITES and "main" in source.components:
+            if wanted and name in CODENAMES | STATUSES and "main" in source.components:
                 return source
     if security:  # mirrors that carry both keep them side by side
         main = mirror(sources, security=False)
         return Source(re.sub(r"/debian/?$", "/debian-security", main.uri), (), ("main",), main.signed_by)
     raise Unavailable(
-        "apt's sources name no Debian mirror: set UNITRACE_LAB_MIRROR and UNITRACE_LAB_SECURITY_MIRROR to the URLs of one"
+        "apt's sources name no Debian mirror: set UNITRACE_LAB_MIRROR and UNITRACE_LAB_SECURITY_MIRROR"
     )
 
 

@@ -136,9 +136,11 @@ def _arrange(unpacked: Path, tree: Path) -> str:
     (tree / "lib/modules").mkdir(parents=True)
     images[0].rename(tree / "vmlinuz")
     modules[0].rename(tree / "lib/modules" / release)
-    depmod = shutil.which("depmod") or shutil.which("depmod", path="/usr/sbin:/sbin")
-    if depmod:  # a maintainer script's work; only modprobe in the guest needs it, the boot doesn't
-        subprocess.run([depmod, "-b", str(tree), release], stderr=subprocess.DEVNULL)
+    for depmod in (["/sbin/depmod"], ["busybox", "depmod"]):
+        # A maintainer script's work. Only modprobe in the guest needs it, the boot doesn't.
+        if shutil.which(depmod[0]):
+            subprocess.run([*depmod, "-b", str(tree), release], stderr=subprocess.DEVNULL)
+            break
     return release
 
 

@@ -1,7 +1,7 @@
 """Which tests `test` runs in a guest: those marked `privileged`, with as little Python there as possible.
 
 Python is some twenty times slower in a guest. So the host collects first, and the guest is given
-only the files that have privileged tests; that also leaves compiled modules behind, which the guest then finds.
+only the files that have privileged tests; that also leaves compiled modules behind, which the guest finds.
 """
 
 from __future__ import annotations
