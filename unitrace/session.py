@@ -17,19 +17,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-
 from unitrace.contract.machine import Machine
 from unitrace.contract.offer import Options
-from unitrace.output.records import Attached, Lost, Out
+from unitrace.output.records import Attached, Ended, Lost, Out
 from unitrace.plan.choose import Plan, choose
 from unitrace.plan.show import only
 from unitrace.plugins import Plugins
 
 if TYPE_CHECKING:
-    from unitrace.contract.backend import Attachment, Backend
     from unitrace.child import Child
+    from unitrace.contract.backend import Attachment, Backend
     from unitrace.contract.model import Snapshot
     from unitrace.engine.engine import Engine
+    from unitrace.output.values import Resolver
     from unitrace.plan.explain import Explanation
 
 __all__ = ["Compiled", "Stats", "Trace", "explained", "trace"]
@@ -139,6 +139,11 @@ class Trace:
         """Whether the program called exit(), has only begin and end clauses, or was stopped."""
         return self._stopped or self._engine is None or self._engine.exit_code is not None
 
+    @property
+    def resolve(self) -> Resolver | None:
+        """Renders stacks, symbols and the like; the sinks need it."""
+        return getattr(self._engine, "resolve", None)
+
     def stop(self) -> None:
         """End the run at the next turn. Safe in a signal handler and from other threads."""
         self._stopped = True
@@ -190,6 +195,7 @@ class Trace:
             self._turn(None)
         self._count_losses()
         self._engine.end()
+        self._records.append(Ended())
         self._engine.finish()
         self.maps = dict(self._engine.maps())
         self._records.extend(Lost(count, cause) for cause, count in self.stats.losses.items())

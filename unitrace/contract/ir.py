@@ -15,8 +15,6 @@ the first NUL, equal when all bytes are equal.
 
 from __future__ import annotations
 
-from typing import Union
-
 from .record import Record
 from .types import Aggregate, Type
 
@@ -27,7 +25,7 @@ __all__ = [
     "Span", "Stmt", "Text", "TupleOf", "Unary", "Unroll", "Value", "Var",
 ]  # fmt: skip
 
-Value = Union[int, bytes, bool]
+Value = int | bytes | bool
 
 
 class Span(Record):

@@ -14,7 +14,7 @@ Whoever consumes a batch asks for ``values(name)`` (a sequence of Python ints an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Union
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .ir import Expr
 from .record import Record
@@ -76,7 +76,7 @@ class Batch(Protocol):
 class RowBatch:
     """A batch made of lists: ``columns`` maps a column's name to its values, all of one length."""
 
-    __slots__ = ("clause", "columns", "_length")
+    __slots__ = ("_length", "clause", "columns")
 
     def __init__(self, clause: int, columns: Mapping[str, Sequence[Any]]) -> None:
         self.clause = clause
@@ -113,7 +113,7 @@ bucket is the index that hist_bucket() and lhist_bucket() give.
 Losses = Mapping[str, int]
 """Events lost so far, by cause ("ring buffer full on CPU 1", "map @ full", ...); only causes > 0."""
 
-Scalar = Union[int, bytes, bool]
+Scalar = int | bytes | bool
 
 
 def hist_bucket(value: int, bits: int = 0) -> int:

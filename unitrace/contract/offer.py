@@ -14,7 +14,6 @@ wholly the backend's (residual None) or wholly the engine's (residual.body == cl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Union
 
 from .ir import Binary, Call, Clause, Expr, Load, MapDecl, Site, Stmt, Text, Var
 from .ir import MapGet as _MapGet
@@ -94,7 +93,7 @@ class Refusal(Record):
     clause: Clause | None = None
 
 
-Answered = Union[Offer, Refusal]
+Answered = Offer | Refusal
 
 
 class NotStreamable(Exception):

@@ -10,7 +10,7 @@ from unitrace.contract.record import Record
 from unitrace.contract.types import Type
 
 __all__ = [
-    "Attached", "Event", "Joined", "Lost", "MapShown", "Message", "Out", "Printed", "Text", "TimeShown",
+    "Attached", "Ended", "Event", "Joined", "Lost", "MapShown", "Message", "Out", "Printed", "Text", "TimeShown",
     "ValueShown",
 ]  # fmt: skip
 
@@ -104,3 +104,7 @@ class Lost(Out):
 
     count: int
     cause: str
+
+
+class Ended(Out):
+    """The end clauses have run; the maps come next."""

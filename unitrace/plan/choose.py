@@ -8,7 +8,6 @@ for one by one, and may end on different backends.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Union
 
 from unitrace.contract.backend import Backend
 from unitrace.contract.errors import BackendError
@@ -21,7 +20,7 @@ from unitrace.plan.show import plain, texts
 
 __all__ = ["Answers", "NoBackend", "Part", "Plan", "ask", "choose"]
 
-Answers = tuple[Union[Offer, Refusal], ...]
+Answers = tuple[Offer | Refusal, ...]
 
 
 class NoBackend(BackendError):

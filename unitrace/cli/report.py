@@ -1,0 +1,61 @@
+"""Printing an error as compilers and bpftrace do: place, message, source line, the place underlined."""
+
+from __future__ import annotations
+
+import sys
+
+from unitrace.contract.errors import SpecError, UnitraceError
+
+__all__ = ["lines_of", "note", "report", "warn_lines"]
+
+
+def report(error: UnitraceError, origin: str = "") -> None:
+    """Print ``error`` to stderr. ``origin``: the name of the program's file, "" for -e."""
+    _say(lines_of(error, origin or getattr(error, "origin", "")))
+
+
+def note(text: str) -> None:
+    """One line on stderr that the user must see."""
+    _say([f"note: {text}"])
+
+
+def lines_of(error: UnitraceError, origin: str = "") -> list[str]:
+    """The error as lines of text."""
+    lines = _placed(error, "ERROR", origin)
+    lines += [f"  {line}" for line in error.notes]
+    if isinstance(error, SpecError):
+        for other in error.others:
+            lines += lines_of(other, origin)
+    return lines
+
+
+def warn_lines(warning: UnitraceError, origin: str = "") -> list[str]:
+    """A warning of the compiler as lines of text."""
+    return _placed(warning, "WARNING", origin)
+
+
+def _placed(error: UnitraceError, word: str, origin: str) -> list[str]:
+    span = error.span
+    if span is None:
+        lines = [f"{word}: {error.message}"]
+    else:
+        place = f"{origin or 'stdin'}:{span.line}:{span.start + 1}-{span.end + 1}"
+        lines = [f"{place}: {word}: {error.message}"]
+        source = error.source.split("\n")
+        if 0 < span.line <= len(source) and error.source:
+            text = source[span.line - 1]
+            lead = "".join("\t" if c == "\t" else " " for c in text[: span.start])
+            lines += [text, lead + "~" * max(1, min(span.end, len(text)) - span.start)]
+    lines += [f"HINT: {hint}" for hint in error.remedy.splitlines()]
+    return lines
+
+
+def _say(lines: list[str]) -> None:
+    text = "".join(f"{line}\n" for line in lines)
+    try:
+        sys.stderr.buffer.write(text.encode(errors="surrogateescape"))
+        sys.stderr.flush()
+    except (AttributeError, ValueError):
+        sys.stderr.write(text)
+    except BrokenPipeError:
+        pass

@@ -1,0 +1,188 @@
+"""Records as bpftrace's JSON: one object a line, ``type`` and ``data``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from unitrace.contract.types import (
+    Aggregate,
+    Array,
+    Bool,
+    Buffer,
+    Enum,
+    Int,
+    Pointer,
+    Str,
+    Struct,
+    Tuple,
+    Type,
+)  # fmt: skip
+from unitrace.output.histogram import bounds
+from unitrace.output.maps import HISTOGRAMS, entries
+from unitrace.output.printf import Format
+from unitrace.output.records import (
+    Attached,
+    Event,
+    Joined,
+    Lost,
+    MapShown,
+    Message,
+    Out,
+    Printed,
+    Text,
+    TimeShown,
+    ValueShown,
+)  # fmt: skip
+from unitrace.output.rows import single
+from unitrace.output.sink import Writer
+from unitrace.output.values import Resolver, average, value_text
+
+__all__ = ["JsonSink", "decoded"]
+
+
+class JsonSink:
+    """Renders to a Writer, a line a record."""
+
+    def __init__(self, writer: Writer, resolve: Resolver | None = None, warnings: bool = True) -> None:
+        self._writer = writer
+        self._resolve = resolve
+        self._warnings = warnings
+        self._formats: dict[tuple[bytes, tuple[Type, ...]], Format] = {}
+
+    def __enter__(self) -> JsonSink:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._writer.close()
+
+    def emit(self, records: Iterable[Out]) -> None:
+        """Render and write ``records``."""
+        lines = []
+        for record in records:
+            for one in single(record):
+                shown = self._object(one)
+                if shown is not None:
+                    lines.append(json.dumps(shown, ensure_ascii=False) + "\n")
+                if isinstance(one, Attached) and "__BPFTRACE_NOTIFY_PROBES_ATTACHED" in os.environ:
+                    lines.append("__BPFTRACE_NOTIFY_PROBES_ATTACHED\n")
+        if lines:
+            self._writer.write("".join(lines).encode(errors="replace"))
+
+    def end(self) -> None:
+        """Nothing more to say."""
+
+    def _object(self, record: Out) -> dict[str, Any] | None:
+        if isinstance(record, Printed):
+            key = (record.format, record.types)
+            shape = self._formats.setdefault(key, Format(*key, self._resolve))
+            text = decoded(shape.row(record.values))
+            if record.level == "printf":
+                return {"type": "printf", "data": text}
+            span = record.span
+            where = {"line": span.line, "col": span.start + 1} if span else {}
+            return {"type": record.level, "msg": text, "filename": "stdin", **where}
+        if isinstance(record, MapShown):
+            return self._map(record)
+        if isinstance(record, ValueShown):
+            return {"type": "value", "data": self._value(record.type, record.value)}
+        if isinstance(record, Attached):
+            return {"type": "attached_probes", "count": record.count, "data": {"probes": record.count}}
+        if isinstance(record, TimeShown):
+            return {"type": "time", "data": decoded(record.text)}
+        if isinstance(record, Joined):
+            return {"type": "join", "data": decoded(record.text)}
+        if isinstance(record, Text):
+            return {
+                "type": "syscall" if record.kind == "system" else record.kind,
+                "data": decoded(record.text),
+            }
+        if isinstance(record, Lost):
+            return {"type": "lost_events", "data": {"events": record.count, "cause": record.cause}}
+        if isinstance(record, Message):
+            return {"type": f"runtime_{record.level}", "msg": record.text} if self._warnings else None
+        if isinstance(record, Event):
+            return self._event(record)
+        return None
+
+    def _event(self, event: Event) -> dict[str, Any]:
+        args = {n: self._value(t, v) for n, t, v in zip(event.names, event.types, event.values)}
+        return {
+            "type": "event",
+            "data": {
+                "time": event.time, "cpu": event.cpu, "comm": decoded(event.comm), "tid": event.tid,
+                "probe": event.probe, "args": args,
+            },
+        }  # fmt: skip
+
+    def _map(self, shown: MapShown) -> dict[str, Any] | None:
+        decl = shown.decl
+        pairs = entries(shown)
+        if not pairs:
+            return None
+        kind = decl.value.function if isinstance(decl.value, Aggregate) else ""
+        name = "@" + decl.name.lstrip("@")
+        values = {self._key(decl.key, key): self._value(decl.value, value) for key, value in pairs}
+        word = "map"
+        if kind in ("hist", "lhist"):
+            word = "hist"
+        elif kind == "tseries":
+            word = "tseries"
+        elif kind == "stats" or (kind == "avg" and decl.key):
+            word = "stats"
+        return {"type": word, "data": {name: values if decl.key else next(iter(values.values()))}}
+
+    def _key(self, types: tuple[Type, ...], key: tuple[Any, ...]) -> str:
+        texts = [decoded(value_text(of, value, self._resolve)) for of, value in zip(types, key)]
+        parts = [
+            text.replace("(", "").replace(")", "").replace(" ", "") if isinstance(of, Tuple) else text
+            for of, text in zip(types, texts)
+        ]
+        return ",".join(parts)
+
+    def _value(self, of: Type, value: Any) -> Any:
+        if isinstance(of, Aggregate):
+            return self._aggregate(of, value)
+        if isinstance(of, Bool):
+            return bool(value)
+        if isinstance(of, (Int, Enum, Pointer)):
+            return _exact(int(value))
+        if isinstance(of, Str):
+            return decoded(value)
+        if isinstance(of, Buffer):
+            return list(value)
+        if isinstance(of, Array):
+            return [self._value(of.of, one) for one in value]
+        if isinstance(of, Tuple):
+            items = [self._value(kind, one) for kind, one in zip(of.items, value)]
+            return dict(zip(of.names, items)) if of.names else items
+        if isinstance(of, Struct):
+            return {m.name: self._value(m.type, one) for m, one in zip(of.members, value)}
+        return decoded(value_text(of, value, self._resolve))
+
+    def _aggregate(self, of: Aggregate, value: Any) -> Any:
+        if of.function == "stats":
+            return {"count": value[0], "average": average(value), "total": value[1]}
+        if of.function == "avg":
+            return average(value)
+        if of.function not in HISTOGRAMS:
+            return _exact(value or 0)
+        used = [bucket for bucket, count in value.items() if count]
+        rows = []
+        for bucket in range(min(used), max(used) + 1) if used else ():
+            low, high = bounds(of, bucket)
+            row = {"min": low, "max": None if high is None else high - 1, "count": value.get(bucket, 0)}
+            rows.append({name: number for name, number in row.items() if number is not None})
+        return rows
+
+
+def decoded(text: bytes) -> str:
+    """Bytes as text for JSON; what isn't UTF-8 is written ``\\xNN``."""
+    return text.decode(errors="backslashreplace")
+
+
+def _exact(number: int) -> int | str:
+    # bpftrace's JSON library holds numbers as doubles; others' parsers do too.
+    return number if int(float(number)) == number else str(number)

@@ -1,0 +1,157 @@
+"""Records as text, to the byte as bpftrace prints them; and a bare probe's lines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from unitrace.contract.types import Pointer, Str, Type
+from unitrace.output.maps import map_text
+from unitrace.output.printf import Format
+from unitrace.output.records import (
+    Attached,
+    Ended,
+    Event,
+    Joined,
+    Lost,
+    MapShown,
+    Message,
+    Out,
+    Printed,
+    Text,
+    TimeShown,
+    ValueShown,
+)  # fmt: skip
+from unitrace.output.rows import EventRows, PrintedRows, single
+from unitrace.output.sink import Writer
+from unitrace.output.values import Resolver, value_text
+
+__all__ = ["TextSink"]
+
+
+class TextSink:
+    """Renders to a Writer; what one ``emit`` is given becomes one write.
+
+    ``quiet``: no "Attached" line. ``warnings``: print runtime warnings. ``bare``: the program is a list of
+    bare probes, whose end needs no blank lines before the maps.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        *,
+        quiet: bool = False,
+        warnings: bool = True,
+        bare: bool = False,
+        resolve: Resolver | None = None,
+    ) -> None:
+        self._writer = writer
+        self._quiet = quiet
+        self._warnings = warnings
+        self._bare = bare
+        self._resolve = resolve
+        self._formats: dict[tuple[bytes, tuple[Type, ...]], Format] = {}
+        self._render: dict[type, Callable[[Any], bytes]] = {
+            Printed: self._printed,
+            PrintedRows: self._printed_rows,
+            Event: self._event,
+            EventRows: lambda rows: b"".join(map(self._event, single(rows))),
+            ValueShown: lambda shown: value_text(shown.type, shown.value, self._resolve) + b"\n",
+            MapShown: lambda shown: map_text(shown, self._resolve),
+            TimeShown: lambda shown: shown.text,
+            Joined: lambda joined: joined.text + b"\n",
+            Text: lambda text: text.text,
+            Ended: lambda ended: b"" if self._bare else b"\n\n",
+            Attached: self._attached,
+            Message: self._message,
+            Lost: self._lost,
+        }
+
+    def __enter__(self) -> TextSink:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._writer.close()
+
+    def emit(self, records: Iterable[Out]) -> None:
+        """Render and write ``records``."""
+        data = b"".join([self._render[type(record)](record) for record in records])
+        if data:
+            self._writer.write(data)
+
+    def end(self) -> None:
+        """Nothing: a text's end needs no mark."""
+
+    def _format(self, text: bytes, types: tuple[Type, ...]) -> Format:
+        key = (text, types)
+        found = self._formats.get(key)
+        if found is None:
+            found = self._formats[key] = Format(text, types, self._resolve)
+        return found
+
+    def _printed(self, printed: Printed) -> bytes:
+        text = self._format(printed.format, printed.types).row(printed.values)
+        if printed.level == "printf":
+            return text
+        if printed.level == "errorf" or self._warnings:
+            word = b"ERROR" if printed.level == "errorf" else b"WARNING"
+            self._writer.err(_place(printed.span) + word + b": " + text + b"\n")
+        return b""
+
+    def _printed_rows(self, rows: PrintedRows) -> bytes:
+        return self._format(rows.format, rows.types).rows(rows.columns, rows.count)
+
+    def _event(self, event: Any) -> bytes:
+        seconds, ns = divmod(event.time, 1_000_000_000)
+        head = b"%6d.%09d [%03d] %s-%d %s" % (
+            seconds, ns, event.cpu, safe(event.comm), event.tid, event.probe.encode()
+        )  # fmt: skip
+        parts = [head]
+        for name, of, value in zip(event.names, event.types, event.values):
+            parts.append(b"%s=%s" % (name.encode(), self._argument(of, value)))
+        return b" ".join(parts) + b"\n"
+
+    def _argument(self, of: Type, value: Any) -> bytes:
+        if isinstance(of, Str):
+            return b'"' + safe(value) + b'"'
+        if isinstance(of, Pointer):
+            return b"0x%x" % (value & 0xFFFFFFFFFFFFFFFF)
+        return value_text(of, value, self._resolve)
+
+    def _attached(self, attached: Attached) -> bytes:
+        if not self._quiet:
+            self._writer.err(
+                b"Attached %d probe%s\n" % (attached.count, b"" if attached.count == 1 else b"s")
+            )
+        if "__BPFTRACE_NOTIFY_PROBES_ATTACHED" in os.environ:
+            return b"__BPFTRACE_NOTIFY_PROBES_ATTACHED\n"
+        return b""
+
+    def _message(self, message: Message) -> bytes:
+        if message.level != "warning" or self._warnings:
+            word = message.level.upper().encode()
+            self._writer.err(_place(message.span) + word + b": " + message.text.encode() + b"\n")
+        return b""
+
+    def _lost(self, lost: Lost) -> bytes:
+        self._writer.err(b"WARNING: lost %d events: %s\n" % (lost.count, lost.cause.encode()))
+        return b""
+
+
+def _place(span: Any) -> bytes:
+    if span is None:
+        return b""
+    return b"stdin:%d:%d-%d: " % (span.line, span.start + 1, span.end + 1)
+
+
+_ESCAPES = {n: f"\\x{n:02x}".encode() for n in (*range(32), 127)}
+_ESCAPES.update({10: b"\\n", 9: b"\\t", 13: b"\\r", 34: b'\\"', 92: b"\\\\"})
+
+
+def safe(text: bytes) -> bytes:
+    """``text`` with control characters, quotes and backslashes escaped, so that a file's name can't
+    write to the terminal; bytes beyond ASCII stay as they are."""
+    if text.isalnum() or not any(byte in _ESCAPES for byte in text):
+        return text
+    return b"".join(_ESCAPES.get(byte, b"%c" % byte) for byte in text)
