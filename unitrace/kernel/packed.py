@@ -203,6 +203,7 @@ def _gather(buffer: Raw, kind: np.dtype[Any], places: np.ndarray[Any, Any]) -> n
     if whole < size or int(places.max()) + size > whole:
         padded = bytearray(buffer)
         padded.extend(bytes(size))
+        places = np.minimum(places, whole)
         buffer, whole = padded, len(padded)
     # every byte offset is an element of this view: indexing it copies unaligned ones too
     every: np.ndarray[Any, Any] = np.ndarray((whole - size + 1,), kind, buffer, 0, (1,))
