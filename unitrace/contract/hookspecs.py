@@ -19,5 +19,5 @@ hookimpl = cast("Callable[[F], F]", pluggy.HookimplMarker("unitrace"))
 
 
 @hookspec
-def unitrace_register_backend() -> Backend | None:  # type: ignore[empty-body]
+def unitrace_register_backend() -> Backend | None:
     """Return a backend. Called once, when the backend is first needed."""

@@ -63,11 +63,11 @@ class Record:
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
-        return type(self) is type(other) and self._key() == other._key()  # type: ignore[attr-defined]
+        return type(self) is type(other) and self._key() == other._key()
 
     def __hash__(self) -> int:
         try:
-            return self._hash  # type: ignore[no-any-return, attr-defined, has-type]
+            return self._hash
         except AttributeError:
             self._hash = hash((type(self).__name__, *self._key()))
             return self._hash
