@@ -1,4 +1,4 @@
-"""Choosing the command: ``unitrace SPEC...`` runs; ``unitrace list``, ``explain``, ... are words of their own."""
+"""Choosing the command: ``unitrace SPEC...`` runs; ``list``, ``explain``, ... are words of their own."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ def _stream(run: Trace, given: dict[str, Any]) -> int:
 @contextmanager
 def _signals(stop: Callable[[], None]) -> Iterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP end the run in order; a second one at once (still cleaning up)."""
-    asked = []
+    asked: list[int] = []
 
     def handler(number: int, frame: object) -> None:
         if asked:

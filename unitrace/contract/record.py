@@ -67,7 +67,7 @@ class Record:
 
     def __hash__(self) -> int:
         try:
-            return self._hash
+            return self._hash  # type: ignore[no-any-return, has-type]
         except AttributeError:
             self._hash = hash((type(self).__name__, *self._key()))
             return self._hash

@@ -1,6 +1,6 @@
 """Our own JSON Lines: typed, 64-bit integers exact, a header first and the losses last.
 
-{"type": "header", "unitrace": "0.1.0", "backend": ["ebpf"], "kernel": "6.1.0", "probes": [...], "exact": true}
+{"type": "header", "unitrace": "0.1.0", "backend": ["ebpf"], "probes": [...], "exact": true, ...}
 {"type": "event", "time": 1, "cpu": 0, "comm": "cat", "tid": 7, "probe": "...", "args": {...}}
 {"type": "printf", "format": "%d\\n", "args": [1], "text": "1\\n"}
 {"type": "map", "name": "@", "function": "count", "entries": [{"key": ["cat"], "value": 1}]}

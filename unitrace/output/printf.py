@@ -17,7 +17,8 @@ from unitrace.output.values import Resolver, escaped, value_text, wrapped
 __all__ = ["Format"]
 
 _CONVERSION = re.compile(
-    rb"%(?P<flags>[-+ #0']*)(?P<width>\d*|\*)(?:\.\d+)?(?P<length>hh|h|ll|l|j|z|t)?(?P<verb>rx|rh|gr|r|[a-zA-Z%])"
+    rb"%(?P<flags>[-+ #0']*)(?P<width>\d*|\*)(?:\.\d+)?"
+    rb"(?P<length>hh|h|ll|l|j|z|t)?(?P<verb>rx|rh|gr|r|[a-zA-Z%])"
 )
 _BITS = {b"hh": 8, b"h": 16, b"": 64, b"l": 64, b"ll": 64, b"j": 64, b"z": 64, b"t": 64}
 

@@ -10,8 +10,8 @@ from unitrace.contract.record import Record
 from unitrace.contract.types import Type
 
 __all__ = [
-    "Attached", "Ended", "Event", "Joined", "Lost", "MapShown", "Message", "Out", "Printed", "Text", "TimeShown",
-    "ValueShown",
+    "Attached", "Ended", "Event", "Joined", "Lost", "MapShown", "Message", "Out", "Printed", "Text",
+    "TimeShown", "ValueShown",
 ]  # fmt: skip
 
 
