@@ -92,7 +92,14 @@ def _add_guest_options(guest: argparse.ArgumentParser) -> None:
         help="let writes to DIR reach the host",
     )
     add("--layer", type=_directory, action="append", default=[], metavar="DIR", help="lay DIR over the root")
-    add("--env", action="append", default=[], metavar="NAME[=VALUE]", help="set a variable, or hand one over")
+    add(
+        "--env",
+        type=_variable,
+        action="append",
+        default=[],
+        metavar="NAME[=VALUE]",
+        help="set a variable, or hand one over",
+    )
     add(
         "--timeout",
         type=float,
@@ -108,6 +115,13 @@ def _directory(text: str) -> str:
     if not os.path.isdir(text):
         raise argparse.ArgumentTypeError(f"not a directory: {text}")
     return os.path.realpath(text)
+
+
+def _variable(text: str) -> str:
+    name = text.partition("=")[0]
+    if not (name.isascii() and name.isidentifier()):  # a shell's variables are Python's ASCII identifiers
+        raise argparse.ArgumentTypeError(f"not a variable: {text}")
+    return text
 
 
 def _dispatch(args: argparse.Namespace, command: list[str]) -> int:

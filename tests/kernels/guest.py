@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import struct
 import sys
@@ -18,14 +17,10 @@ from .store import Kernel
 
 #: Environment variables that a guest inherits where they are set.
 INHERITED = ("HOME", "LANG", "LC_ALL", "TERM", "PYTHONPATH", "VIRTUAL_ENV")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def environment(kernel_name: str, extra: Sequence[str], host: Mapping[str, str]) -> dict[str, str]:
-    """A guest's environment: `extra` holds NAME=VALUE, or NAME for the host's value.
-
-    Raises ValueError when `extra` has something else.
-    """
+    """A guest's environment: `extra` holds NAME=VALUE, or NAME for the host's value if it has one."""
     env = {name: host[name] for name in INHERITED if name in host}
     # The caller's interpreter goes first: `python` may be a wrapper script, which takes seconds.
     env["PATH"] = f"{Path(sys.executable).parent}:{host.get('PATH', os.defpath)}"
@@ -33,8 +28,6 @@ def environment(kernel_name: str, extra: Sequence[str], host: Mapping[str, str])
     env["UNITRACE_GUEST"] = kernel_name
     for item in extra:
         name, is_set, value = item.partition("=")
-        if not _VARIABLE.fullmatch(name):
-            raise ValueError(f"not a variable: {item!r}")
         if is_set:
             env[name] = value
         elif name in host:

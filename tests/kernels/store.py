@@ -147,7 +147,13 @@ def _arrange(unpacked: Path, tree: Path) -> str:
 @contextmanager
 def _locked(name: str) -> Iterator[None]:
     """One fetch of a kernel at a time, over all processes; the kernel drops the lock with the process."""
-    lab_directory().mkdir(parents=True, exist_ok=True)
-    with (lab_directory() / f"{name}.lock").open("w") as lock:
+    try:
+        lab_directory().mkdir(parents=True, exist_ok=True)
+        lock = (lab_directory() / f"{name}.lock").open("w")
+    except OSError as error:
+        raise Unavailable(
+            f"can't write to the cache, set UNITRACE_LAB to another directory: {error}"
+        ) from error
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
