@@ -17,10 +17,17 @@ from .guard import INITIAL_PID_NAMESPACE
 __all__ = ["CAPABILITIES", "parse_config"]
 
 # include/uapi/linux/capability.h, in the order of their numbers.
-CAPABILITIES = ["chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap", "linux_immutable", "net_bind_service", "net_broadcast", "net_admin", "net_raw", "ipc_lock", "ipc_owner", "sys_module", "sys_rawio", "sys_chroot", "sys_ptrace", "sys_pacct", "sys_admin", "sys_boot", "sys_nice", "sys_resource", "sys_time", "sys_tty_config", "mknod", "lease", "audit_write", "audit_control", "setfcap", "mac_override", "mac_admin", "syslog", "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf", "checkpoint_restore"]
+CAPABILITIES: tuple[str, ...] = (
+    "chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap",
+    "linux_immutable", "net_bind_service", "net_broadcast", "net_admin", "net_raw", "ipc_lock", "ipc_owner",
+    "sys_module", "sys_rawio", "sys_chroot", "sys_ptrace", "sys_pacct", "sys_admin", "sys_boot", "sys_nice",
+    "sys_resource", "sys_time", "sys_tty_config", "mknod", "lease", "audit_write", "audit_control", "setfcap",
+    "mac_override", "mac_admin", "syslog", "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf",
+    "checkpoint_restore",
+)  # fmt: skip
 
 _CONFIG_WORDS = (
-    "BPF", "BTF", "CGROUP", "CPU_FREQ", "DEBUG_FS", "DEBUG_INFO", "FPROBE", "FTRACE", "FUNCTION", "HIST", "HZ",
+    "BPF", "BTF", "CGROUP", "CPU_FREQ", "DEBUG_FS", "DEBUG_INFO", "FPROBE", "FTRACE", "FUNCTION", "HIST",
     "IKCONFIG", "IKHEADERS", "KALLSYMS", "KPROBE", "KRETPROBE", "LOCKDOWN", "LSM", "MODULES", "MODVERSIONS",
     "NUMA", "PERF", "PREEMPT", "RETHOOK", "SECCOMP", "STACKTRACE", "SYNTH_EVENTS", "TRAC", "UNWINDER",
     "UPROBE", "USER_EVENTS",
