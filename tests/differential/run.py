@@ -1,0 +1,55 @@
+"""Running one case on one backend."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import NamedTuple
+
+import unitrace
+from tests.differential.table import Case
+from unitrace.output.sink import Writer
+from unitrace.output.text import TextSink
+
+__all__ = ["Outcome", "run_case"]
+
+
+class Outcome(NamedTuple):
+    """``state``: "equal", "unequal" or "refused"; ``detail``: the text, or the reason."""
+
+    state: str
+    detail: str
+
+
+class _Kept(Writer):
+    def __init__(self) -> None:
+        super().__init__()
+        self.data = b""
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+    @staticmethod
+    def err(data: bytes) -> None:
+        pass
+
+
+def run_case(case: Case, backend: str) -> Outcome:
+    """Trace the case's workload, in this process, on ``backend``."""
+    program = case.program.replace("PID", str(os.getpid()))
+    try:
+        run = unitrace.trace(program, backend)
+    except (unitrace.BackendError, unitrace.ProbeError) as error:
+        return Outcome("refused", error.message)
+    kept = _Kept()
+    sink = TextSink(kept, quiet=True, bare="{" not in case.program)
+    with run:
+        case.workload()
+        sink.emit(run.finish())
+    lost = run.stats.losses
+    text = kept.data.decode(errors="backslashreplace")
+    expected = case.expected() if callable(case.expected) else case.expected
+    same = bool(expected.search(text)) if isinstance(expected, re.Pattern) else text == expected
+    if lost:
+        return Outcome("unequal", f"lost {lost}")
+    return Outcome("equal" if same else "unequal", text)
