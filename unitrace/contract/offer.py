@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from .ir import Binary, Call, Clause, Expr, Load, MapDecl, Site, Stmt, Text, Var
+from .ir import Binary, Call, Clause, Expr, Load, MapDecl, Show, Site, Stmt, Text, Var
 from .ir import MapGet as _MapGet
 from .model import Column
 from .record import Record
@@ -138,7 +138,8 @@ def walk(node: object) -> Iterator[Expr]:
 def columns_of(clause: Clause) -> tuple[Column, ...]:
     """The columns that the engine needs to run ``clause``: its reads of the site and of memory.
 
-    "nsecs" comes first, always. Constant sites (``probe``) need none. Raises NotStreamable.
+    "nsecs" comes first, always; a Show needs the CPU, comm and tid too. Constant sites (``probe``)
+    need none. Raises NotStreamable.
     """
     found: dict[Expr, Column] = {_NSECS.value: _NSECS}
 
@@ -155,6 +156,8 @@ def columns_of(clause: Clause) -> tuple[Column, ...]:
             for item in node:
                 visit(item)
         elif isinstance(node, (Expr, Stmt)):
+            if isinstance(node, Show):
+                visit(_HEAD)
             for name in node._fields:
                 if name not in ("type", "span"):
                     visit(getattr(node, name))
@@ -212,4 +215,5 @@ def share(
     return Share(clause, join(taken), residual, columns_of(residual), how, plan)
 
 
+_HEAD = tuple(Site(SITES[name].type, name) for name in ("cpu", "comm", "tid"))  # type: ignore[arg-type]
 _NSECS = Column("nsecs", Site(SITES["nsecs"].type, "nsecs"), SITES["nsecs"].type)  # type: ignore[arg-type]
