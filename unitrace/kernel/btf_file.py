@@ -152,7 +152,7 @@ class Btf:
         at = self._raw.find(wanted, start, start + self._string_length)
         if at >= 0:
             return int(self._string_base) + at + 1 - start
-        return self.base.offset_of(name) if self.base is not None else -1
+        return -1 if self.base is None else int(self.base.offset_of(name))
 
 
 _loaded: dict[str, Btf | None] = {}

@@ -115,7 +115,7 @@ def _logic(expr: Expr, naming: Naming) -> str | None:
         return None if left is None or right is None else f"({left}) {expr.op} ({right})"
     if expr.op not in _MIRROR:
         return None
-    op, left_side, right_side = expr.op, expr.left, expr.right
+    op, left_side, right_side = expr.op, _folded(expr.left), _folded(expr.right)
     if isinstance(left_side, Const):
         op, left_side, right_side = _MIRROR[op], right_side, left_side
     if not isinstance(right_side, Const):
@@ -163,9 +163,21 @@ def _compare(op: str, side: Expr, constant: int, naming: Naming) -> str | None:
     return f"{name.name} {op} {constant}"
 
 
+def _folded(side: Expr) -> Expr:
+    """A constant under integer casts as the constant it is."""
+    if not isinstance(side, Cast):
+        return side
+    inner, into = _folded(side.operand), _integer(side.type)
+    if not isinstance(inner, Const) or isinstance(inner.value, bytes) or into is None:
+        return side
+    value = int(inner.value) & ((1 << into.bits) - 1)
+    return Const(into, value - (1 << into.bits) if into.signed and value >> (into.bits - 1) else value)
+
+
 def _bits(op: str, side: Binary, naming: Naming) -> str | None:
     """``field & mask``, as a truth value."""
-    value, mask = (side.right, side.left) if isinstance(side.left, Const) else (side.left, side.right)
+    left, right = _folded(side.left), _folded(side.right)
+    value, mask = (right, left) if isinstance(left, Const) else (left, right)
     found = _field(value, naming)
     if found is None or not isinstance(mask, Const) or isinstance(mask.value, bytes):
         return None
