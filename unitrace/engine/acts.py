@@ -1,0 +1,229 @@
+"""What a program asks of user space, event by event: printf, print, clear, zero, exit, time, cat, ...
+
+``act(stmt, scope, event_time)`` gives the Python line that does an ir.Act. In ``Act``:
+
+printf, errorf, warnf   ``text``: format, ``args``: values
+print                   ``map`` with ``args`` (top, divisor), or one value in ``args``
+clear, zero             ``map``
+exit                    ``args``: (code,) or ()
+time                    ``text``: format ("%H:%M:%S\\n" if empty)
+cat, system             ``text``: format, ``args``: values (system needs --unsafe)
+join                    ``args``: (words,) with words a tuple of strings; ``text``: separator
+signal                  ``args``: (number or name,): to this process, from its own clauses (--unsafe)
+assert                  ``args``: (condition,), ``text``: message
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from unitrace.contract import ir
+from unitrace.contract.errors import BackendError, SpecError
+from unitrace.contract.types import Str
+from unitrace.output.records import (
+    Joined,
+    MapShown,
+    Message,
+    Out,
+    Printed,
+    Text,
+    TimeShown,
+    ValueShown,
+)
+
+from .expressions import Scope
+from .formats import formatted
+from .runtime import Exit
+
+__all__ = ["act", "maker"]
+
+MOST_CAT_BYTES = 10240
+"""What cat() shows of a file at most (bpftrace's BPFTRACE_MAX_CAT_BYTES)."""
+
+
+def act(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
+    """The Python statement that does ``stmt``; SpecError for an act unknown here, BackendError for one
+    that user space can't do or mustn't."""
+    method = _TABLE.get(stmt.name)
+    if method is None:
+        raise SpecError(f"{stmt.name}() can't be done in user space", span=stmt.span or scope.clause.span)
+    if stmt.name in ("system", "signal") and not scope.runtime.unsafe:
+        raise BackendError(
+            f"{stmt.name}() is unsafe", span=stmt.span or scope.clause.span, remedy="add --unsafe"
+        )
+    return method(stmt, scope, event_time)
+
+
+def maker(kind: type[Out], field: str, **rest: Any) -> Callable[[Any], Any]:
+    """A quick constructor of records that differ in one field only."""
+    base = dict(kind(**rest, **{field: ()}).__dict__)
+    new, put = object.__new__, object.__setattr__
+
+    def make(value: Any) -> Any:
+        record = new(kind)
+        put(record, "__dict__", {**base, field: value})
+        return record
+
+    return make
+
+
+def _args(stmt: ir.Act, scope: Scope) -> str:
+    return "(" + "".join(scope.text(value) + ", " for value in stmt.args) + ")"
+
+
+def _types(stmt: ir.Act) -> tuple[Any, ...]:
+    return tuple(value.type for value in stmt.args)
+
+
+def _printf(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
+    level = stmt.name
+    make = maker(Printed, "values", format=stmt.text, types=_types(stmt), level=level, span=stmt.span)
+    emit = scope.bind(scope.runtime.emit)
+    if not stmt.args:
+        return f"{emit}({scope.bind(make(()))})"
+    return f"{emit}({scope.bind(make)}({_args(stmt, scope)}))"
+
+
+def _print(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
+    runtime = scope.runtime
+    if not stmt.map:
+        if len(stmt.args) != 1:
+            raise SpecError("print() takes a map or one value", span=stmt.span)
+        make = maker(ValueShown, "value", type=stmt.args[0].type)
+        return f"{scope.bind(runtime.emit)}({scope.bind(make)}({scope.text(stmt.args[0])}))"
+    decl = scope.store(stmt.map).decl
+    content = runtime.content(stmt.map)
+
+    def shown(top: int = 0, divisor: int = 1) -> None:
+        runtime.emit(MapShown(decl, content(), int(top), int(divisor) or 1))
+
+    return f"{scope.bind(shown)}{_args(stmt, scope)}"
+
+
+def _emptied(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
+    scope.store(stmt.map)
+    return f"{scope.bind(scope.runtime.emptier(stmt.map, stmt.name))}()"
+
+
+def _exit(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
+    code = scope.text(stmt.args[0]) if stmt.args else "0"
+    return f"raise {scope.bind(Exit)}({code})"
+
+
+def _assert(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
+    runtime, span, text = scope.runtime, stmt.span, stmt.text.decode("utf-8", "replace")
+
+    def check(holds: bool, *rest: Any) -> None:
+        if not holds:
+            runtime.emit(Message("error", f"assert failed: {text}", span))
+            raise Exit(1)
+
+    return f"{scope.bind(check)}{_args(stmt, scope)}"
+
+
+def _time(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
+    runtime, form = scope.runtime, stmt.text or b"%H:%M:%S\n"
+
+    def show(nsecs: int) -> None:
+        wall = nsecs + time.time_ns() - time.monotonic_ns()
+        runtime.emit(TimeShown(runtime.strftime(form, wall)))
+
+    return f"{scope.bind(show)}({event_time()})"
+
+
+def _cat(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
+    runtime, types = scope.runtime, _types(stmt)
+
+    def cat(values: tuple[Any, ...]) -> None:
+        path = formatted(stmt.text, types, values)
+        most = runtime.setting("max_cat_bytes", MOST_CAT_BYTES)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                pieces = []
+                while most > 0 and (piece := os.read(descriptor, most)):
+                    pieces.append(piece)
+                    most -= len(piece)
+            finally:
+                os.close(descriptor)
+        except (OSError, ValueError) as error:
+            why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+            name = path.decode("utf-8", "replace")
+            runtime.emit(Message("error", f"failed to open file '{name}' ({why})", stmt.span))
+            return
+        runtime.emit(Text("cat", b"".join(pieces)))
+
+    return f"{scope.bind(cat)}({_args(stmt, scope)})"
+
+
+def _system(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
+    runtime, types = scope.runtime, _types(stmt)
+
+    def system(values: tuple[Any, ...]) -> None:
+        import subprocess
+
+        command = formatted(stmt.text, types, values).split(b"\0", 1)[0]
+        done = subprocess.run(
+            ["/bin/sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        )
+        runtime.emit(Text("system", done.stdout))
+
+    return f"{scope.bind(system)}({_args(stmt, scope)})"
+
+
+def _join(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
+    if not stmt.args:
+        raise SpecError("join() takes an array of strings", span=stmt.span)
+    runtime, separator = scope.runtime, stmt.text or b" "
+
+    def join(words: Any, between: bytes = separator) -> None:
+        if isinstance(words, bytes):
+            words = (words,)
+        runtime.emit(Joined(between.join(bytes(word) for word in words)))
+
+    return f"{scope.bind(join)}{_args(stmt, scope)}"
+
+
+def _signal(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
+    if not scope.own:
+        raise BackendError(
+            "signal() must be sent where the event happens",
+            span=stmt.span or scope.clause.span,
+            remedy="use a backend that runs the clause in the kernel (eBPF)",
+        )
+
+    def send(which: int | bytes) -> None:
+        import signal
+
+        if isinstance(which, bytes):
+            name = which.decode("ascii", "replace").upper()
+            number = getattr(signal, name if name.startswith("SIG") else "SIG" + name, 0)
+        else:
+            number = which
+        try:
+            os.kill(os.getpid(), int(number))
+        except (OSError, ValueError) as error:
+            scope.runtime.emit(Message("error", f"signal {number}: {error}", stmt.span))
+
+    first = stmt.args[0] if stmt.args else ir.Const(Str(32), stmt.text)
+    return f"{scope.bind(send)}({scope.text(first)})"
+
+
+_TABLE: dict[str, Callable[[ir.Act, Scope, Callable[[], str]], str]] = {
+    "assert": _assert,
+    "cat": _cat,
+    "clear": _emptied,
+    "errorf": _printf,
+    "exit": _exit,
+    "join": _join,
+    "print": _print,
+    "printf": _printf,
+    "signal": _signal,
+    "system": _system,
+    "time": _time,
+    "warnf": _printf,
+    "zero": _emptied,
+}

@@ -1,0 +1,246 @@
+"""The language's pure functions, over values that are already in user space.
+
+``function(call, runtime)`` gives the Python function for a Call, made for its types, or None where
+only a backend can compute it. Values of types.Formatted stay raw here (an address's bytes, a time's
+nanoseconds, a cgroup's id, an errno): what they look like is the sinks' business.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from unitrace.contract.ir import Call
+from unitrace.contract.types import Array, Buffer, Formatted, Str, Symbol
+
+from .values import cut, is_integer, shape, wrap
+
+if TYPE_CHECKING:
+    from .runtime import Runtime
+
+__all__ = ["function"]
+
+Made = Callable[..., Any]
+
+
+def function(call: Call, runtime: Runtime) -> Made | None:
+    """The function that computes ``call`` from its arguments' values; None: not in user space."""
+    make = _TABLE.get(call.function)
+    return None if make is None else make(call, runtime)
+
+
+def _strncmp(call: Call, runtime: Runtime) -> Made:
+    def strncmp(left: bytes, right: bytes, count: int = 1 << 20) -> int:
+        one, two = left[:count], right[:count]
+        return 0 if one == two else 1
+
+    return strncmp
+
+
+def _memcmp(call: Call, runtime: Runtime) -> Made:
+    def memcmp(left: Any, right: Any, count: int) -> int:
+        for one, two in zip(_padded(left, count), _padded(right, count)):
+            if one != two:
+                return one - two
+        return 0
+
+    return memcmp
+
+
+def _padded(value: Any, count: int) -> bytes:
+    return bytes(value)[:count].ljust(count, b"\0")
+
+
+def _strcontains(call: Call, runtime: Runtime) -> Made:
+    return lambda hay, needle: needle in hay
+
+
+def _strstr(call: Call, runtime: Runtime) -> Made:
+    return lambda hay, needle: hay.find(needle)
+
+
+def _strlen(call: Call, runtime: Runtime) -> Made:
+    def strlen(value: Any) -> int:
+        return len(bytes(value).split(b"\0", 1)[0]) if isinstance(value, bytes) else len(value)
+
+    return strlen
+
+
+def _strcap(call: Call, runtime: Runtime) -> Made:
+    of = call.args[0].type
+    if isinstance(of, Str):
+        return lambda value: max(0, of.length - 1)
+    return lambda value: of.size
+
+
+def _len(call: Call, runtime: Runtime) -> Made:
+    return len
+
+
+def _str(call: Call, runtime: Runtime) -> Made:
+    limit = call.type.size or 1 << 16
+
+    def text(value: Any, count: int | None = None) -> bytes:
+        if isinstance(value, tuple):  # an array of characters
+            value = bytes(item & 0xFF for item in value)
+        return cut(value, limit if count is None else min(limit, max(0, count)))
+
+    return text
+
+
+def _buf(call: Call, runtime: Runtime) -> Made:
+    limit = call.type.size or 1 << 16
+
+    def buffer(value: Any, count: int | None = None) -> bytes:
+        if isinstance(value, tuple):
+            of = call.args[0].type
+            step = of.of.size if isinstance(of, Array) else 1
+            value = b"".join((item & (1 << 8 * step) - 1).to_bytes(step, "little") for item in value)
+        return bytes(value)[: limit if count is None else min(limit, max(0, count))]
+
+    return buffer if not is_integer(call.args[0].type) else runtime.own.buffer_reader(limit)
+
+
+def _bswap(call: Call, runtime: Runtime) -> Made:
+    bits = (shape(call.type) or (64, False))[0]
+    mask, size = (1 << bits) - 1, bits // 8
+
+    def bswap(value: int) -> int:
+        return int.from_bytes((value & mask).to_bytes(size, "little"), "big")
+
+    return bswap
+
+
+def _ntop(call: Call, runtime: Runtime) -> Made:
+    """An address as its bytes in network order: 4 or 16 of them."""
+    of = call.args[-1].type
+    long = isinstance(of, (Array, Buffer, Str)) and of.size >= 16
+
+    def ntop(*args: Any) -> bytes:
+        value = args[-1]
+        family = args[0] if len(args) == 2 else 10 if long else 2  # AF_INET6, AF_INET
+        if isinstance(value, int):
+            value = (value & 0xFFFFFFFF).to_bytes(4, "little")
+        count = 16 if family == 10 else 4
+        return bytes(item & 0xFF for item in value)[:count].ljust(count, b"\0")
+
+    return ntop
+
+
+def _pton(call: Call, runtime: Runtime) -> Made:
+    def pton(text: bytes) -> Any:
+        import socket
+
+        written = text.decode("ascii", "replace")
+        try:
+            packed = socket.inet_pton(socket.AF_INET6 if ":" in written else socket.AF_INET, written)
+        except OSError:
+            packed = bytes(call.type.size)
+        return packed if not isinstance(call.type, Array) else tuple(packed)
+
+    return pton
+
+
+def _macaddr(call: Call, runtime: Runtime) -> Made:
+    def macaddr(value: Any) -> bytes:
+        if isinstance(value, int):
+            value = value.to_bytes(8, "little", signed=value < 0)
+        return bytes(item & 0xFF for item in value)[:6].ljust(6, b"\0")
+
+    return macaddr
+
+
+def _raw(call: Call, runtime: Runtime) -> Made:
+    """A value that only prints differently: strerror(errno), ksym(address), cgroup_path(id, filter)."""
+    return lambda value, *rest: value
+
+
+def _strftime(call: Call, runtime: Runtime) -> Made:
+    if isinstance(call.type, Formatted):
+        return lambda *args: args[-1]
+
+    def strftime(form: bytes, stamp: int) -> bytes:
+        return runtime.strftime(form, stamp + runtime.boot_to_wall())
+
+    return strftime
+
+
+def _usym(call: Call, runtime: Runtime) -> Made:
+    if isinstance(call.type, Symbol) and call.type.space == "user":
+        return lambda address, pid=0: (address, pid)
+    return lambda address, pid=0: address
+
+
+def _strerror(call: Call, runtime: Runtime) -> Made:
+    if isinstance(call.type, Str):
+        return lambda number: os.strerror(number).encode()
+    return lambda number: number
+
+
+def _globmatch(call: Call, runtime: Runtime) -> Made:
+    def globmatch(text: bytes, pattern: bytes) -> bool:
+        import fnmatch
+
+        return fnmatch.fnmatchcase(text.decode("latin-1"), pattern.decode("latin-1"))
+
+    return globmatch
+
+
+def _comm(call: Call, runtime: Runtime) -> Made:
+    def comm(pid: int) -> bytes:
+        try:
+            with open(f"/proc/{pid}/comm", "rb") as file:
+                return file.read().rstrip(b"\n")
+        except OSError:
+            return b""
+
+    return comm
+
+
+def _kaddr(call: Call, runtime: Runtime) -> Made:
+    return runtime.own.kernel_address
+
+
+def _ncpus(call: Call, runtime: Runtime) -> Made:
+    return lambda: os.cpu_count() or 1
+
+
+def _clock(call: Call, runtime: Runtime) -> Made | None:
+    """nsecs(clock), for clauses that user space fires itself."""
+    return runtime.own.clock
+
+
+def _abs(call: Call, runtime: Runtime) -> Made:
+    bits, signed = shape(call.type) or (64, True)
+    return lambda value: wrap(abs(value), bits, signed)
+
+
+_TABLE: dict[str, Callable[[Call, Runtime], Made | None]] = {
+    "abs": _abs,
+    "bswap": _bswap,
+    "buf": _buf,
+    "cgroup_path": _raw,
+    "comm": _comm,
+    "globmatch": _globmatch,
+    "kaddr": _kaddr,
+    "kptr": _raw,
+    "ksym": _raw,
+    "len": _len,
+    "macaddr": _macaddr,
+    "memcmp": _memcmp,
+    "ncpus": _ncpus,
+    "nsecs": _clock,
+    "ntop": _ntop,
+    "pton": _pton,
+    "str": _str,
+    "strcap": _strcap,
+    "strcontains": _strcontains,
+    "strerror": _strerror,
+    "strftime": _strftime,
+    "strlen": _strlen,
+    "strncmp": _strncmp,
+    "strstr": _strstr,
+    "uptr": _raw,
+    "usym": _usym,
+}
