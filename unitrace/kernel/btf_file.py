@@ -151,7 +151,7 @@ class Btf:
         wanted, start = b"\0" + name.encode() + b"\0", self._strings
         at = self._raw.find(wanted, start, start + self._string_length)
         if at >= 0:
-            return int(self._string_base) + at + 1 - start
+            return int(self._string_base + at + 1 - start)
         return -1 if self.base is None else int(self.base.offset_of(name))
 
 

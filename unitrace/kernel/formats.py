@@ -35,7 +35,7 @@ class Format(Record):
     size: int
 
 
-_FIELD = re.compile(r"field:([^;]+);\s*offset:(\d+);\s*size:(\d+);(?:\s*signed:([01]);)?")
+_FIELD = re.compile(r"\s+field:([^;]+);\s*offset:(\d+);\s*size:(\d+);(?:\s*signed:([01]);)?")
 _ID = re.compile(r"^ID:\s*(\d+)", re.M)
 _ARRAY = re.compile(r"^(.*?)\s*\b(\w+)\s*\[(.*)\]$")
 _NAMED = re.compile(r"^(.*?)(\w+)$")
@@ -127,10 +127,8 @@ def parse_format(text: str, space: str = "") -> Format:
     end = 0
     part = common
     for line in text.split("\n"):
-        found = _FIELD.search(line)
+        found = _FIELD.match(line)
         if found is None:
-            if line.startswith("print fmt:"):
-                break
             continue
         offset, size = int(found[2]), int(found[3])
         field = _field(found[1].strip(), offset, size, found[4] == "1", space)
@@ -216,9 +214,12 @@ def _plain(of: str, size: int, signed: bool, space: str) -> Type:
     return Int(size * 8, signed)
 
 
+_QUALIFIERS = ("const", "volatile", "__user", "__rcu", "restrict")
+
+
 def pointee(of: str) -> Type:
     """What a ``<of> *`` points to; VOID where the name alone doesn't say."""
-    words = [word for word in of.split() if word not in ("const", "volatile", "__user", "__rcu", "restrict")]
+    words = [word for word in of.replace("*", " * ").split() if word not in _QUALIFIERS]
     bare = " ".join(words)
     if bare.endswith("*"):
         return Pointer(pointee(bare[:-1].strip()))

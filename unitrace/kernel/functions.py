@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import mmap
 import re
-from fnmatch import translate
 
 from unitrace.contract.errors import BackendError
 from unitrace.contract.machine import Machine
@@ -44,10 +43,16 @@ def modules_of(machine: Machine, name: str) -> list[str]:
 
 def matching(machine: Machine, pattern: str) -> list[str]:
     """The functions that match ``pattern`` (``*``, ``?``, ``[...]``), sorted, each once."""
-    body = translate(pattern).removeprefix("(?s:").removesuffix(r")\Z").removesuffix(r")\z")
-    body = body.replace(".*", r"[^\n ]*").replace(".", r"[^\n ]") if "[" not in pattern else body
-    search = re.compile(rb"(?m)^(%s)(?: \[\w+\])?$" % body.encode())
+    search = re.compile(rb"(?m)^(%s)(?: \[\w+\])?$" % _expression(pattern).encode())
     return sorted({found.decode() for found in search.findall(_names(machine))})
+
+
+def _expression(pattern: str) -> str:
+    """A shell pattern as a regular expression that stays within a name."""
+    parts = re.split(r"(\*|\?|\[[^\]]+\])", pattern)
+    special = {"*": r"[^\n ]*", "?": r"[^\n ]"}
+    sets = (p if not p.startswith("[!") else f"[^{p[2:]}" for p in parts)
+    return "".join(special.get(p) or (p if len(p) > 2 and p[0] == "[" else re.escape(p)) for p in sets)
 
 
 def near(machine: Machine, name: str, count: int = 5) -> list[str]:
