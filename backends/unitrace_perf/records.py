@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 from unitrace.contract.errors import BackendError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    Starts = Union[range, list[int], np.ndarray[tuple[int], np.dtype[np.int64]]]
+    Starts = range | list[int] | np.ndarray[tuple[int], np.dtype[np.int64]]
 
 __all__ = ["Task", "split", "task_records", "walk"]
 
@@ -173,7 +173,7 @@ class Task:
     """What happened to a task, from a COMM, FORK or EXIT record. ``comm`` is set by COMM alone,
     ``parent`` (the tid that forked) by FORK."""
 
-    __slots__ = ("kind", "time", "tgid", "tid", "parent", "comm", "thread")
+    __slots__ = ("comm", "kind", "parent", "tgid", "thread", "tid", "time")
 
     def __init__(self, kind: int, time: int, tgid: int, tid: int) -> None:
         self.kind = kind

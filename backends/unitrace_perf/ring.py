@@ -29,7 +29,7 @@ class Ring:
     struct.pack_into stores single bytes, after zeroing them, and the kernel may look in between.
     """
 
-    __slots__ = ("cpu", "fd", "size", "_map", "_head", "_tail", "_fence")
+    __slots__ = ("_fence", "_head", "_map", "_tail", "cpu", "fd", "size")
 
     def __init__(self, fd: int, cpu: int, pages: int) -> None:
         self.fd = fd

@@ -1,0 +1,289 @@
+"""Attaching: events opened disabled, one ring a CPU, and all of it gone again when left."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from unitrace.contract.backend import describe
+from unitrace.contract.errors import BackendError
+from unitrace.contract.machine import Machine
+from unitrace.contract.model import Batch, Losses, Place, Snapshot
+from unitrace.contract.offer import Offer, Share
+from unitrace.kernel import cpus
+
+from . import records, syscall
+from .closing import close_behind, close_now
+from .columns import FIXED, field_place
+from .offer import Plan
+from .reader import Decoder, Follower, Stream
+from .ring import PAGE, Ring, open_ring
+from .survey import explained
+
+if TYPE_CHECKING:
+    from unitrace.kernel.dynamic import DynamicEvents
+
+__all__ = ["PerfAttachment"]
+
+SAMPLE = (
+    syscall.SAMPLE_IDENTIFIER
+    | syscall.SAMPLE_TID
+    | syscall.SAMPLE_TIME
+    | syscall.SAMPLE_CPU
+    | syscall.SAMPLE_RAW
+)
+FLAGS = syscall.DISABLED | syscall.SAMPLE_ID_ALL | syscall.USE_CLOCKID | syscall.WATERMARK
+
+TASK_KIB = 256
+"""KiB a CPU for fork, exec and exit records: some thousand, and they are read each few ms."""
+
+
+class PerfAttachment:
+    """perf events in place. ``notes``: what the user should know (smaller rings than asked for)."""
+
+    def __init__(self, machine: Machine, offer: Offer) -> None:
+        self.machine = machine
+        self.notes: list[str] = []
+        self._fds: list[int] = []  # of probes: their close waits
+        self._plain: list[int] = []  # of software events: theirs doesn't
+        self._rings: list[Ring] = []
+        self._task_rings: list[Ring] = []
+        self._dynamic: DynamicEvents | None = None
+        self._profiled: dict[str, int] = {}
+        self._streams: dict[int, Stream] = {}
+        self._counts_lost = bool(machine.answer("perf.format_lost"))
+        self._stopped = False
+        plans = [(share, share.plan) for share in offer.shares if isinstance(share.plan, Plan)]
+        names = any(plan.comm for _, plan in plans)
+        followed = names or any(plan.tgid for _, plan in plans)
+        self._decoder = Decoder(self._streams, Follower(names) if followed else None)
+        try:
+            self._open(plans, offer.request.options.buffer_kib, names, followed)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> PerfAttachment:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # --- opening -----------------------------------------------------------------------------
+
+    def _open(self, plans: list[tuple[Share, Plan]], kib: int, names: bool, followed: bool) -> None:
+        online = cpus.online()
+        _allow_files((len(plans) + 2) * len(online) + 64)
+        layouts = [self._layout(share, plan) for share, plan in plans]
+        for cpu in online:
+            base = self._software(cpu, 0)
+            ring = self._ring(base, cpu, kib)
+            self._rings.append(ring)
+            for (share, plan), (config, layout) in zip(plans, layouts):
+                self._stream(share, plan, config, layout, ring)
+            if followed:
+                flags = syscall.TASK | ((syscall.COMM | syscall.COMM_EXEC) if names else 0)
+                self._task_rings.append(self._ring(self._software(cpu, flags), cpu, min(kib, TASK_KIB)))
+        smallest = min(ring.size for ring in self._rings)
+        if smallest * 2 <= kib * 1024:
+            self.notes.append(
+                f"perf rings are {smallest // 1024} KiB a CPU, not {kib}: the limit on locked memory "
+                "(ulimit -l, kernel.perf_event_mlock_kb)"
+            )
+        for ring in self._task_rings:
+            syscall.enable(ring.fd)
+        follower = self._decoder.follower
+        if follower and follower.tasks:
+            follower.tasks.snapshot()
+
+    def _software(self, cpu: int, flags: int) -> int:
+        """A dummy event: it owns a ring, and the records of tasks where ``flags`` ask for them."""
+        attr = syscall.attr(
+            syscall.TYPE_SOFTWARE,
+            syscall.SW_DUMMY,
+            flags=FLAGS | flags,
+            sample_type=SAMPLE & ~syscall.SAMPLE_RAW,
+            watermark=PAGE,
+        )
+        fd = self._opened(attr, cpu, "perf events")
+        self._plain.append(fd)
+        return fd
+
+    def _opened(self, attr: bytes, cpu: int, what: str) -> int:
+        try:
+            return syscall.open_event(attr, cpu=cpu)
+        except OSError as error:
+            answer = explained(self.machine, error.errno or errno.EIO)
+            raise BackendError(f"{what} can't be opened: {answer.reason}", remedy=answer.remedy) from None
+
+    def _ring(self, fd: int, cpu: int, kib: int) -> Ring:
+        try:
+            return open_ring(fd, cpu, kib)
+        except OSError as error:
+            raise BackendError(
+                f"no memory can be locked for a perf ring ({error.strerror})",
+                remedy="ulimit -l, or sysctl kernel.perf_event_mlock_kb",
+            ) from None
+
+    def _layout(self, share: Share, plan: Plan) -> tuple[int, Mapping[str, Place]]:
+        """perf_event_attr.config and the layout of the samples; makes the tracefs event where one is used."""
+        if plan.way != "dynamic":
+            return plan.config, dict(plan.layout)
+        from unitrace.kernel import formats, tracefs
+        from unitrace.kernel.dynamic import DynamicEvents
+
+        if self._dynamic is None:
+            self._dynamic = DynamicEvents(tracefs.root(self.machine))
+        name = f"e{share.clause.ordinal}_{os.getpid()}"
+        made = self._dynamic.add(plan.kind, name, plan.place, [f"{field}={how}" for field, how in plan.fetch])
+        if plan.kind in ("p", "r"):
+            self._profiled[made.name] = share.clause.ordinal
+        with open(f"{made.dir}/format", "rb", buffering=0) as file:
+            format = formats.parse_format(file.readall().decode())
+        fields = {field.name: field for field in format.fields}
+        own = {column: field_place(fields[field]) for column, field in plan.fields}
+        return made.id, {**FIXED, **own}
+
+    def _stream(self, share: Share, plan: Plan, config: int, layout: Mapping[str, Place], ring: Ring) -> None:
+        target = ctypes.create_string_buffer(os.fsencode(plan.target)) if plan.target else None
+        attr = syscall.attr(
+            plan.type,
+            config,
+            flags=FLAGS,
+            sample_type=SAMPLE | (syscall.SAMPLE_REGS_INTR if plan.regs else 0),
+            read_format=syscall.FORMAT_LOST if self._counts_lost else 0,
+            watermark=ring.size // 4,
+            config1=ctypes.addressof(target) if target else 0,
+            config2=plan.offset,
+            regs=plan.regs,
+        )
+        what = describe(share.clause.probe)
+        fd = self._opened(attr, ring.cpu, what)
+        self._fds.append(fd)
+        syscall.set_output(fd, ring.fd)
+        if plan.filter:
+            try:
+                syscall.set_filter(fd, plan.filter)
+            except OSError as error:
+                raise BackendError(f"perf refuses the filter {plan.filter!r} ({error.strerror})") from None
+        id = syscall.event_id(fd)
+        self._streams[id] = Stream(
+            share.clause.ordinal,
+            ring.cpu,
+            layout,
+            cut=dict(plan.cut),
+            raw_size=plan.raw_size,
+            comm=plan.comm,
+            tgid=plan.tgid,
+            fd=fd,
+            id=id,
+        )
+
+    # --- running -----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        for fd in self._fds:
+            syscall.enable(fd)
+
+    def read(self) -> Iterator[Batch]:
+        # Samples first: whatever named a task before its sample is then in the other rings.
+        taken = [(ring, ring.take()) for ring in self._rings]
+        follower = self._decoder.follower
+        if follower:
+            told: list[records.Task] = []
+            for ring in self._task_rings:
+                told += self._decoder.tasks(ring.take(), ring.cpu)
+            follower.feed(told)
+        return iter([one for ring, data in taken if data for one in self._decoder.batches(data, ring.cpu)])
+
+    def poll_fds(self) -> list[int]:
+        """fds that become readable (poll(2)) when a ring is a quarter full."""
+        return [ring.fd for ring in self._rings]
+
+    def snapshot(self, map: str) -> Snapshot:
+        raise BackendError(f"perf keeps no map {map}")
+
+    def clear(self, map: str) -> None:
+        raise BackendError(f"perf keeps no map {map}")
+
+    def zero(self, map: str) -> None:
+        raise BackendError(f"perf keeps no map {map}")
+
+    def losses(self) -> Losses:
+        """Ring overruns by CPU, and what else was missed.
+
+        Since 6.0 each event counts its own (PERF_FORMAT_LOST). Before, LOST records tell, but only
+        once there is room again; after stop() and the last read(), what an event counted and
+        no sample showed was lost: the count includes it.
+        """
+        lost: dict[int, int] = {}
+        if self._counts_lost or self._stopped:
+            for stream in self._streams.values():
+                held = os.read(stream.fd, 16)
+                if self._counts_lost:
+                    (count,) = struct.unpack_from("<8xQ", held)
+                else:
+                    count = struct.unpack_from("<Q", held)[0] - stream.received
+                lost[stream.cpu] = lost.get(stream.cpu, 0) + count
+        else:
+            lost = self._decoder.lost
+        found = {f"perf ring full on CPU {cpu}": count for cpu, count in lost.items() if count > 0}
+        found.update(self._decoder.other_lost)
+        if self._profiled and self._dynamic:
+            found.update(_missed(f"{self._dynamic.root}/kprobe_profile", self._profiled))
+        return found
+
+    def stop(self) -> None:
+        for fd in self._fds:
+            syscall.disable(fd)
+        self._stopped = True
+
+    def close(self) -> None:
+        """Undo all; the wait for RCU is left to another process, unless tracefs events must go too."""
+        if not self._stopped:
+            self.stop()
+        for ring in (*self._rings, *self._task_rings):
+            ring.close()
+        close_now(self._plain)
+        held, self._fds = self._fds, []
+        self._rings, self._task_rings, self._plain = [], [], []
+        self._streams.clear()
+        dynamic, self._dynamic = self._dynamic, None
+        if dynamic is None:
+            if held:
+                close_behind(held)
+            return
+        try:
+            close_now(held)
+        finally:
+            dynamic.close()
+
+
+def _missed(path: str, events: Mapping[str, int]) -> dict[str, int]:
+    """Probes that hit and could not be handled: third column of kprobe_profile."""
+    found: dict[str, int] = {}
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            rows = [line.split() for line in file]
+    except OSError:
+        return found
+    for row in rows:
+        if len(row) == 3 and row[0] in events and row[2] != "0":
+            found["kprobes missed by the kernel"] = found.get("kprobes missed by the kernel", 0) + int(row[2])
+    return found
+
+
+def _allow_files(wanted: int) -> None:
+    """Raise our own limit on open files as far as we may, where it's too low."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError):
+            pass  # perf_event_open will say EMFILE

@@ -1,0 +1,215 @@
+"""From rings to batches: samples by clause, with the names of tasks and the losses that came with them."""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from unitrace.contract.errors import BackendError
+from unitrace.contract.model import VECTOR_FROM, Place
+from unitrace.kernel.packed import PackedBatch
+from unitrace.kernel.tasks import Tasks
+
+from . import records
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .records import Starts
+
+__all__ = ["Decoder", "Follower", "Samples", "Stream"]
+
+NO_TASK = 0xFFFFFFFF
+"""What perf says of a task that is already reaped."""
+
+KEPT_NS = 5_000_000_000
+"""How long what happened to a task is kept: a sample may be read that much after it was taken."""
+
+_U32 = struct.Struct("<I")
+_LOST = struct.Struct("<16xQ")  # id, lost
+
+
+class Stream:
+    """One clause's events of one CPU. ``received``: samples read so far; ``id``: of the perf event."""
+
+    __slots__ = ("clause", "comm", "cpu", "cut", "fd", "id", "layout", "raw_size", "received", "tgid")
+
+    def __init__(
+        self,
+        clause: int,
+        cpu: int,
+        layout: Mapping[str, Place],
+        *,
+        cut: Mapping[str, int] | None = None,
+        raw_size: int = 0,
+        comm: bool = False,
+        tgid: bool = False,
+        fd: int = -1,
+        id: int = 0,
+    ) -> None:
+        self.clause = clause
+        self.cpu = cpu
+        self.layout = layout
+        self.cut = cut or {}
+        self.raw_size = raw_size
+        self.comm = comm
+        self.tgid = tgid
+        self.fd = fd
+        self.id = id
+        self.received = 0
+
+
+class Samples(PackedBatch):
+    """Samples of one clause and CPU. ``cut``: columns whose strings are longer in the record than the
+    program asked for, and their length."""
+
+    __slots__ = ("cut",)
+
+    cut: Mapping[str, int]
+
+    def values(self, name: str) -> Sequence[Any]:
+        found = super().values(name)
+        length = self.cut.get(name)
+        return found if length is None else [value[:length] for value in found]
+
+    def array(self, name: str) -> np.ndarray[Any, Any]:
+        found = super().array(name)
+        length = self.cut.get(name)
+        if length is None:
+            return found
+        if found.dtype.kind == "S":
+            return found.astype(f"S{max(1, length)}") if length else found.astype("S1")
+        found[:] = [value[:length] for value in found]
+        return found
+
+
+class Follower:
+    """What the COMM, FORK and EXIT records tell: names (where ``names``), and whose thread a dead one was.
+
+    perf says -1 of a task that is reaped while it still runs its last lines; its EXIT record came before.
+    """
+
+    def __init__(self, names: bool) -> None:
+        self.tasks = Tasks() if names else None
+        self._dead: dict[int, tuple[list[int], list[int]]] = {}
+        self._pruned = 0
+
+    def feed(self, found: list[records.Task]) -> None:
+        """Take in records of all CPUs; in any order, but none older than one fed before that counts."""
+        found.sort(key=lambda one: one.time)
+        tasks = self.tasks
+        for one in found:
+            if one.kind == records.EXIT:
+                times, tgids = self._dead.setdefault(one.tid, ([], []))
+                times.append(one.time)
+                tgids.append(one.tgid)
+                if tasks:
+                    tasks.exited(one.time, one.tid)
+            elif tasks is None:
+                continue
+            elif one.kind == records.FORK:
+                comm = tasks.comm_of([one.time], [one.parent])[0]  # dup_task_struct() copies it
+                tasks.forked(one.time, one.tid, one.parent, comm, one.thread)
+            else:
+                tasks.renamed(one.time, one.tid, one.comm)
+        if found and found[-1].time > self._pruned + 2 * KEPT_NS:
+            self._pruned = found[-1].time - KEPT_NS
+            self._prune(self._pruned)
+
+    def _prune(self, before: int) -> None:
+        for tid in [tid for tid, (times, _) in self._dead.items() if times[-1] < before]:
+            del self._dead[tid]
+        if self.tasks:
+            self.tasks.forget(before)
+
+    def tgid(self, time: int, tid: int) -> int:
+        """The process of a dead thread; the thread's own id where its end wasn't seen."""
+        times, tgids = self._dead.get(tid, ((), ()))
+        at = bisect_right(times, time) - 1
+        return tgids[at] if at >= 0 else tid
+
+
+class Decoder:
+    """Makes batches of the bytes of rings. ``streams``: perf event id to its Stream. ``lost``: per CPU,
+    what LOST records told; ``other_lost``: further losses by cause."""
+
+    def __init__(self, streams: Mapping[int, Stream], follower: Follower | None = None) -> None:
+        self.streams = streams
+        self.follower = follower
+        self.lost: dict[int, int] = {}
+        self.other_lost: dict[str, int] = {}
+
+    def batches(self, data: bytes, cpu: int = 0) -> list[PackedBatch]:
+        """The samples in ``data``, whole records of one ring: a batch a clause."""
+        found = records.split(data, self.streams.keys(), lambda *record: self._other(data, cpu, *record))
+        made = []
+        for id, starts in found.items():
+            stream = self.streams.get(id)
+            if stream is None:
+                raise BackendError(f"a perf sample of an unknown event ({id}) on CPU {cpu}")
+            stream.received += len(starts)
+            made.append(self._batch(stream, data, starts))
+        return made
+
+    def tasks(self, data: bytes, cpu: int) -> list[records.Task]:
+        """The COMM, FORK and EXIT records of one ring."""
+
+        def other(at: int, kind: int, size: int) -> None:
+            if kind == records.LOST:
+                self._count(f"fork, exec and exit records of CPU {cpu} (comm may be wrong)", data, at)
+
+        return records.task_records(data, other)
+
+    def _batch(self, stream: Stream, data: bytes, starts: Starts) -> PackedBatch:
+        if stream.raw_size:
+            (size,) = _U32.unpack_from(data, int(starts[0]) + records.RAW_SIZE)
+            if size != stream.raw_size:
+                raise BackendError(
+                    f"a probe's sample has {size} bytes of raw data, not {stream.raw_size}",
+                    remedy="report this kernel's version",
+                )
+        batch = Samples(stream.clause, data, starts, stream.layout)
+        batch.cut = stream.cut
+        extra: dict[str, Any] = {}
+        if stream.tgid and self.follower:
+            self._mend(batch, self.follower, extra)
+        if stream.comm and self.follower and self.follower.tasks:
+            tasks = self.follower.tasks
+            if len(batch) >= VECTOR_FROM:
+                extra["comm"] = tasks.comm_array(batch.array("nsecs"), batch.array("tid"), stream.cpu)
+            else:
+                extra["comm"] = tasks.comm_of(batch.values("nsecs"), batch.values("tid"), stream.cpu)
+        batch.extra = extra
+        return batch
+
+    def _mend(self, batch: PackedBatch, follower: Follower, extra: dict[str, Any]) -> None:
+        """The pid of samples whose task was dead already."""
+        if len(batch) >= VECTOR_FROM:
+            import numpy as np
+
+            rows = np.flatnonzero(batch.array("pid") == NO_TASK).tolist()
+        else:
+            rows = [row for row, pid in enumerate(batch.values("pid")) if pid == NO_TASK]
+        if rows:
+            pids, times, tids = (list(batch.values(name)) for name in ("pid", "nsecs", "tid"))
+            for row in rows:
+                pids[row] = follower.tgid(times[row], tids[row])
+            extra["pid"] = pids
+
+    def _other(self, data: bytes, cpu: int, at: int, kind: int, size: int) -> None:
+        if kind == records.LOST:
+            (count,) = _LOST.unpack_from(data, at)
+            self.lost[cpu] = self.lost.get(cpu, 0) + count
+        elif kind == records.LOST_SAMPLES:
+            (count,) = struct.unpack_from("<Q", data, at + 8)
+            self._add(f"samples dropped by the PMU on CPU {cpu}", count)
+        elif kind == records.THROTTLE:
+            self._add(f"perf throttled sampling on CPU {cpu} (times)", 1)
+
+    def _count(self, cause: str, data: bytes, at: int) -> None:
+        self._add(cause, _LOST.unpack_from(data, at)[0])
+
+    def _add(self, cause: str, count: int) -> None:
+        self.other_lost[cause] = self.other_lost.get(cause, 0) + count
