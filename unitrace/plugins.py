@@ -73,6 +73,12 @@ class Plugins:
             if done.backend is not None:
                 yield done.backend
 
+    def chosen(self, name: str | None = None) -> dict[str, Backend]:
+        """The backends to plan with, by name: the one called ``name``, or all that load."""
+        if name:
+            return {name: self.backend(name)}
+        return {one.name: one for one in self.backends()}
+
     def failures(self) -> list[Loaded]:
         """The plugins that failed to load so far."""
         return [done for done in self.loaded.values() if done.failure]

@@ -61,20 +61,19 @@ class Compiled:
     def __init__(
         self,
         spec: str,
-        backend: str | None = None,
+        backends: Mapping[str, Backend],
         *,
         machine: Machine | None = None,
         options: Options = Options(),  # noqa: B008 (a Record: immutable)
         positional: Sequence[str] = (),
         cpid: int = 0,
-        plugins: Plugins | None = None,
     ) -> None:
         from unitrace.lang import compile_text
 
         self.spec = spec
         self.options = options
         self.machine = machine or Machine()
-        self.plugins = plugins or Plugins()
+        self.backends = backends
         compiled = compile_text(
             spec,
             self.machine,
@@ -84,15 +83,10 @@ class Compiled:
             exact_probes=options.exact_probes,
         )
         self.warnings = compiled.warnings
-        self.backends: Mapping[str, Backend] = (
-            {backend: self.plugins.backend(backend)}
-            if backend
-            else {one.name: one for one in self.plugins.backends()}
-        )
         program = compiled.program
         if cpid or options.pid:
             program = only(program, cpid or options.pid)
-        self.plan = choose(program, self.backends, self.machine, options)
+        self.plan = choose(program, backends, self.machine, options)
         self.program = self.plan.program
         self.notices = (*compiled.notices, *self.plan.notices)
 
@@ -296,7 +290,9 @@ def trace(
     seconds. ``positional``: values of $1, $2, ... Raises SpecError, ProbeError, BackendError and
     UsageError (all UnitraceError) before anything is attached.
     """
-    compiled = Compiled(spec, backend, machine=machine, positional=positional, options=options)
+    compiled = Compiled(
+        spec, Plugins().chosen(backend), machine=machine, positional=positional, options=options
+    )
     return Trace(compiled, timeout=timeout, unsafe=unsafe)
 
 
@@ -306,7 +302,7 @@ def explained(spec: str, backend: str | None = None, *, machine: Machine | None 
     from unitrace.plan.explain import Explanation
 
     try:
-        compiled = Compiled(spec, backend, machine=machine)
+        compiled = Compiled(spec, Plugins().chosen(backend), machine=machine)
     except NoBackend as error:
         return Explanation(spec, None, error)
     return Explanation(spec, compiled.plan, None, compiled.notices)

@@ -132,6 +132,6 @@ def test_nobody_is_told_what_is_missing() -> None:
     ],
 )
 def test_near_names(args: tuple[str, ...], said: str) -> None:
-    code, out, err = unitrace(*args)
+    code, _, err = unitrace(*args)
     assert code == 1 and said in err and "Traceback" not in err, err
     assert len(err.splitlines()) <= 8, err

@@ -13,6 +13,7 @@ from unitrace.cli.report import note, report, warn_lines
 from unitrace.cli.spec import Spec, read_spec
 from unitrace.contract.errors import UnitraceError, UsageError
 from unitrace.contract.offer import Options
+from unitrace.plugins import Plugins
 from unitrace.session import Compiled, Trace
 
 __all__ = ["command"]
@@ -96,15 +97,16 @@ def _compiled(source: Spec, given: dict[str, Any], cpid: int) -> Compiled:
     machine = None
     if given["mask"]:
         machine = _masked(given["mask"])
+    plugins = Plugins()
     compiled = Compiled(
         source.text,
-        given["backend"],
+        plugins.chosen(given["backend"]),
         options=options,
         positional=source.positional,
         cpid=cpid,
         machine=machine,
     )
-    for failed in compiled.plugins.failures():
+    for failed in plugins.failures():
         note(f"plugin {failed.entry.name} failed to load: {failed.failure}")
     for notice in compiled.notices:
         note(notice)

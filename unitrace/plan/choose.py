@@ -18,7 +18,7 @@ from unitrace.contract.record import Record
 from unitrace.plan.groups import by_engine, components, keepable, maps_used
 from unitrace.plan.show import plain, texts
 
-__all__ = ["Answers", "NoBackend", "Part", "Plan", "ask", "choose"]
+__all__ = ["Answers", "NoBackend", "Part", "Plan", "ask", "choose", "request"]
 
 Answers = tuple[Offer | Refusal, ...]
 
@@ -105,7 +105,7 @@ def _parts(
     options: Options,
 ) -> tuple[tuple[Part, ...], Answers]:
     """The parts, and () or the answers to the first group that nobody takes."""
-    whole = ask(_request(program, clauses, options), backends.values(), machine)
+    whole = ask(request(program, clauses, options), backends.values(), machine)
     offer = best(whole, options)
     if offer is not None:
         return (Part(offer, whole),), ()
@@ -114,7 +114,7 @@ def _parts(
         return (), whole
     chosen: dict[str, list[Clause]] = {}
     for group in groups:
-        answers = ask(_request(program, group, options), backends.values(), machine)
+        answers = ask(request(program, group, options), backends.values(), machine)
         offer = best(answers, options)
         if offer is None:
             return (), answers
@@ -122,16 +122,17 @@ def _parts(
     parts = []
     for name, members in chosen.items():
         ordered = tuple(sorted(members, key=lambda clause: clause.ordinal))
-        request = _request(program, ordered, options)
-        answers = ask(request, backends.values(), machine)
-        offer = best(ask(request, [backends[name]], machine), options)
+        wanted = request(program, ordered, options)
+        answers = ask(wanted, backends.values(), machine)
+        offer = best(ask(wanted, [backends[name]], machine), options)
         if offer is None:
             return (), answers
         parts.append(Part(offer, answers))
     return tuple(parts), ()
 
 
-def _request(program: Program, clauses: tuple[Clause, ...], options: Options) -> Request:
+def request(program: Program, clauses: tuple[Clause, ...], options: Options) -> Request:
+    """The request for ``clauses`` of ``program``, as backends are asked it."""
     used = frozenset().union(*map(maps_used, clauses))
     maps = tuple(decl for decl in program.maps if decl.name in used)
     return Request(clauses, maps, keepable(program) & used, options, program.source)
