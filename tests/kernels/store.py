@@ -3,7 +3,6 @@
     kernels/NAME.json                       which kernel NAME is, written last: no file, no kernel
     kernels/NAME/VERSION/vmlinuz            what QEMU boots
     kernels/NAME/VERSION/lib/modules/...    its modules
-    apt/NAME/                               the private apt that found it
     NAME.lock                               held while NAME is fetched
 
 A cached kernel is booted as it is, without asking the network; `fetch` looks for a newer one.
@@ -81,26 +80,26 @@ def fetch(entry: Entry, *, refresh: bool = True) -> Kernel:
         here = cached(entry.name)
         if here and not refresh:
             return here
-        apt = PrivateApt(lab_directory() / "apt" / entry.name, entry.suites)
-        apt.update()
-        packages = kernel_packages(METAPACKAGE, apt.show)
-        if not packages:
-            raise Unavailable(f"no kernel behind {METAPACKAGE} in {', '.join(entry.suites)}")
-        if here and here.packages == tuple(map(str, packages)):
-            return here
-        return _install(entry, apt, packages)
+        with tempfile.TemporaryDirectory(prefix="unitrace-lab-apt-") as root:
+            apt = PrivateApt(Path(root), entry.suites)
+            apt.update()
+            packages = kernel_packages(METAPACKAGE, apt.show)
+            if not packages:
+                raise Unavailable(f"no kernel behind {METAPACKAGE} in {', '.join(entry.suites)}")
+            if here and here.packages == tuple(map(str, packages)):
+                return here
+            return _install(entry, apt, packages)
 
 
 def clean() -> list[Path]:
     """Remove what the lab keeps, and nothing else that may be in the same directory; returns what went."""
     root = lab_directory()
-    gone = [path for path in (root / "kernels", root / "apt") if path.exists()]
+    gone = [path for path in (root / "kernels", *root.glob("*.lock")) if path.exists()]
     for path in gone:
-        shutil.rmtree(path)
-    for lock in root.glob("*.lock"):
-        lock.unlink()
-    if root.is_dir() and not any(root.iterdir()):
-        root.rmdir()
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     return gone
 
 
