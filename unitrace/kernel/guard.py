@@ -152,8 +152,11 @@ def _launch() -> int:
     import signal
     import warnings
 
-    watched = os.getpid()
     reading, writing = os.pipe()
+    try:  # a child of ours may hold a copy of the pipe for longer than we live
+        life = os.pidfd_open(os.getpid())
+    except (AttributeError, OSError):  # since 5.3, Python 3.9 built against its headers
+        life = -1
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         with warnings.catch_warnings():  # 3.12 warns of threads: the child does plain system calls alone
@@ -161,19 +164,21 @@ def _launch() -> int:
             child = os.fork()
         if child == 0:
             try:
-                _forsake(reading)
+                _forsake({reading, life})
                 if os.fork() == 0:
-                    _watch(reading, watched)
+                    _watch(reading, life)
             finally:
                 os._exit(0)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     os.close(reading)
+    if life >= 0:
+        os.close(life)
     os.waitpid(child, 0)
     return writing
 
 
-def _forsake(keep: int) -> None:
+def _forsake(keep: set[int]) -> None:
     """In the child: let go of all that is our parent's. All signals are blocked."""
     os.setsid()
     os.chdir("/")
@@ -182,7 +187,7 @@ def _forsake(keep: int) -> None:
     except OSError:
         fds = list(range(4096))
     for fd in fds:
-        if fd != keep:
+        if fd not in keep:
             try:
                 os.close(fd)
             except OSError:
@@ -195,18 +200,15 @@ def _forsake(keep: int) -> None:
         pass
 
 
-def _watch(pipe: int, watched: int) -> None:
-    """Keep the list until the pipe ends or the watched process does; then undo what is on it."""
+def _watch(pipe: int, life: int) -> None:
+    """Keep the list until the pipe or the process of pidfd ``life`` ends; then undo what is on it."""
     import select
     import time
 
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
-    try:  # a child that it forked may hold the pipe open for longer than it lives
-        life = os.pidfd_open(watched)
+    if life >= 0:
         poll.register(life, select.POLLIN)
-    except (AttributeError, OSError):  # since 5.3
-        life = -1
     todo: dict[int, list[str]] = {}
     pending = b""
     os.set_blocking(pipe, False)
