@@ -1,0 +1,1 @@
+"""unitrace on the kernel's process connector."""
