@@ -1,0 +1,229 @@
+"""Attaching: an offer's events in an instance of their own; their reading, and their removal."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+from unitrace.contract.errors import BackendError
+from unitrace.contract.ir import Field
+from unitrace.contract.machine import Machine
+from unitrace.contract.model import Batch, Losses, Snapshot
+from unitrace.contract.offer import Offer
+from unitrace.kernel import tracefs
+from unitrace.kernel.dynamic import DynamicEvents
+from unitrace.kernel.formats import parse_format, read_format
+
+from .follow import EVENTS, Follower
+from .instance import Instance
+from .offer import Tap
+from .pages import parse_header_page
+from .places import place_of
+from .reader import TID, Reader, Ring, Stream
+
+__all__ = ["Attached"]
+
+
+class Attached:
+    """Implements contract.backend.Attachment. BackendError where the kernel refuses; nothing stays then.
+
+    Where tasks are followed, the instance records from the beginning (a rename between the snapshot
+    and the start would be missed otherwise), and ``start`` says from when on events count.
+    """
+
+    __slots__ = (
+        "_before",
+        "_dynamic",
+        "_follower",
+        "_instance",
+        "_losses",
+        "_machine",
+        "_names",
+        "_offer",
+        "_reader",
+        "_root",
+        "_running",
+    )  # fmt: skip
+
+    def __init__(self, machine: Machine, offer: Offer) -> None:
+        self._machine = machine
+        self._offer = offer
+        self._root = tracefs.root(machine)
+        self._dynamic = DynamicEvents(self._root)
+        self._instance: Instance | None = None
+        self._reader: Reader | None = None
+        self._follower: Follower | None = None
+        self._names: set[str] = set()
+        self._before: dict[str, int] = {}
+        self._losses: dict[str, int] = {}
+        self._running = False
+        try:
+            self._make()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Attached:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # --- making --------------------------------------------------------------------------------
+
+    def _make(self) -> None:
+        taps = [(share.clause.ordinal, share.plan) for share in self._offer.shares]
+        buffer_kib = self._offer.request.options.buffer_kib
+        instance = self._instance = Instance(self._root, buffer_kib)
+        follow = any(
+            isinstance(tap, Tap) and (tap.pid or any(one.how in ("comm", "pid") for one in tap.sources))
+            for _, tap in taps
+        )
+        if follow:
+            self._follower = Follower(self._machine)
+            for category, name in EVENTS:
+                instance.write(f"events/{category}/{name}/enable", "1")
+            instance.write("tracing_on", "1")
+            self._follower.tasks.snapshot()
+        streams: dict[int, list[Stream]] = {}
+        filters: dict[str, str] = {}
+        for ordinal, tap in taps:
+            assert isinstance(tap, Tap)
+            event, number, fields = self._event(tap)
+            streams.setdefault(number, []).append(_stream(ordinal, tap, fields))
+            filters[event] = tap.filter
+        for event, text in filters.items():
+            if text:
+                instance.write(f"events/{event}/filter", text)
+        self._enable(filters)
+        layout = parse_header_page(instance.read("events/header_page"))
+        self._reader = Reader([], streams, self._follower)
+        for cpu in instance.cpus():
+            self._reader.rings.append(Ring(instance.path, cpu, layout, buffer_kib))
+
+    def _event(self, tap: Tap) -> tuple[str, int, dict[str, Field]]:
+        """An event, made if need be: its folder under events/, its id, its fields by name."""
+        if tap.kind == "t":
+            described = read_format(self._machine, tap.category, tap.name)
+            category, name = tap.category, tap.name
+        else:
+            fetch = [f"{field}={text}" for field, text in tap.fetch]
+            # kprobe_profile tells events by name alone, all groups alike
+            name = f"u{os.getpid()}_{len(self._names)}_{tap.name}"
+            made = self._dynamic.add(tap.kind, name, tap.place, fetch)
+            with open(f"{made.dir}/format", encoding="utf-8") as file:
+                described = parse_format(file.read())
+            category, name = made.category, made.name
+            self._names.add(name)
+        fields = {field.name: field for field in (*described.common, *described.fields)}
+        return f"{category}/{name}", described.id, fields
+
+    def _enable(self, events: dict[str, str]) -> None:
+        """Switch the events on; a whole group of ours by one write."""
+        assert self._instance is not None
+        group = self._dynamic.group
+        ours = [event for event in events if event.startswith(f"{group}/")]
+        if len(ours) > 1:
+            self._instance.write(f"events/{group}/enable", "1")
+        for event in events:
+            if len(ours) <= 1 or event not in ours:
+                self._instance.write(f"events/{event}/enable", "1")
+
+    # --- running -------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Let events flow."""
+        assert self._instance is not None and self._reader is not None
+        if self._follower is None:
+            self._instance.write("tracing_on", "1")
+        else:
+            self._reader.arm(time.monotonic_ns())
+            self._before = self._counted()
+        self._running = True
+
+    def read(self) -> Iterator[Batch]:
+        """The events that are there now, each clause's in batches by CPU."""
+        if self._reader is None:
+            return iter(())
+        return self._reader.read()
+
+    def stop(self) -> None:
+        """No event from here on. What is in the rings can still be read."""
+        if self._running and self._instance is not None:
+            self._instance.write("tracing_on", "0")
+            self._running = False
+
+    def losses(self) -> Losses:
+        """Events lost since the start, by cause."""
+        if self._instance is not None and self._instance.alive:
+            counted = self._counted()
+            found = {cause: count - self._before.get(cause, 0) for cause, count in counted.items()}
+            self._losses = {cause: count for cause, count in found.items() if count > 0}
+        return self._losses
+
+    def _counted(self) -> dict[str, int]:
+        from .losses import missed, overrun
+
+        assert self._instance is not None
+        found = overrun(self._instance)
+        if self._names:
+            found.update(missed(self._root, self._names))
+        if self._follower is not None and self._follower.tasks.unknown:
+            found["names or processes of tasks unknown"] = self._follower.tasks.unknown
+        return found
+
+    # --- maps: none is kept here ---------------------------------------------------------------
+
+    def snapshot(self, map: str) -> Snapshot:
+        """No map is kept in the kernel."""
+        raise BackendError(f"ftrace keeps no map {map}")
+
+    def clear(self, map: str) -> None:
+        """No map is kept in the kernel."""
+        raise BackendError(f"ftrace keeps no map {map}")
+
+    def zero(self, map: str) -> None:
+        """No map is kept in the kernel."""
+        raise BackendError(f"ftrace keeps no map {map}")
+
+    # --- leaving -------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Remove all that was made: rings first, then the instance, then the events it held."""
+        failed: Exception | None = None
+        if self._instance is not None and self._instance.alive:
+            for step in (self.stop, self.losses):
+                try:
+                    step()
+                except (BackendError, OSError) as error:
+                    failed = failed or error
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        if self._instance is not None:
+            try:
+                self._instance.close()
+            except BackendError as error:
+                failed = failed or error
+        self._dynamic.close()
+        if isinstance(failed, BackendError):
+            raise failed
+
+
+def _stream(ordinal: int, tap: Tap, fields: dict[str, Field]) -> Stream:
+    layout = {}
+    limits: dict[str, int] = {}
+    comm = pid = ""
+    for source in tap.sources:
+        if source.how == "field":
+            layout[source.column] = place_of(fields[source.field])
+            if source.limit:
+                limits[source.column] = source.limit
+        elif source.how == "comm":
+            comm = source.column
+        elif source.how == "pid":
+            pid = source.column
+    if comm or pid or tap.pid:
+        layout[TID] = place_of(fields["common_pid"])
+    return Stream(ordinal, layout, comm, pid, limits, tap.pid)

@@ -1,0 +1,246 @@
+"""Reading an instance: raw pages of each CPU's ring, decoded into batches.
+
+Order matters where tasks are followed. A task may be renamed on one CPU and hit a probe on another, and
+the rings are read one after the other: so the rings are read twice, the events of the first pass are
+given out, and the renames of both are known by then. What else came in the second pass waits for the
+next read.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from unitrace.contract.model import Batch, Place
+from unitrace.kernel.packed import PackedBatch
+
+from .pages import Found, PageLayout, Walked, committed, walk, walk_arrays
+
+if TYPE_CHECKING:
+    from .follow import Follower
+
+__all__ = ["Reader", "Ring", "Stream"]
+
+SMALL = 32
+"""Pages of the first read: what an idle ring's read costs is their allocation."""
+
+LARGE = 512
+"""Pages of further reads; readv takes at most 1024 pieces (UIO_MAXIOV)."""
+
+VECTOR_BYTES = 96 << 10
+"""Committed bytes from which numpy decodes, if it has to be imported first."""
+
+VECTOR_BYTES_LOADED = 16 << 10
+
+
+class Ring:
+    """One CPU's ring buffer, read without waiting."""
+
+    __slots__ = ("_fd", "_first", "_pieces", "cpu", "layout", "limit")
+
+    def __init__(self, path: str, cpu: int, layout: PageLayout, buffer_kib: int) -> None:
+        self.cpu = cpu
+        self.layout = layout
+        # twice the ring, so that a ring that fills as fast as we read can't keep us here for ever
+        self.limit = max(2 * (buffer_kib << 10), 4 * SMALL * layout.size)
+        self._fd = os.open(
+            f"{path}/per_cpu/cpu{cpu}/trace_pipe_raw", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        )
+        self._first = bytearray(SMALL * layout.size)
+        self._pieces = _pieces(self._first, layout.size)
+
+    def drain(self) -> bytes:
+        """All pages that are there now, the last one perhaps partly filled.
+
+        Each piece of a readv(2) is one read of trace_pipe_raw: a page moved out of the ring, or a copy of
+        what the writer's own page holds so far (ring_buffer_read_page()).
+        """
+        got = self._read(self._pieces)
+        if got < len(self._first):
+            return bytes(memoryview(self._first)[:got])
+        parts = [bytes(self._first)]
+        total = got
+        while total < self.limit:
+            more = bytearray(LARGE * self.layout.size)
+            got = self._read(_pieces(more, self.layout.size))
+            total += got
+            parts.append(bytes(memoryview(more)[:got]))
+            if got < len(more):
+                break
+        return b"".join(parts)
+
+    def _read(self, pieces: list[memoryview]) -> int:
+        try:
+            return os.readv(self._fd, pieces)
+        except BlockingIOError:
+            return 0
+
+    def close(self) -> None:
+        """Let go of the ring."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _pieces(buffer: bytearray, size: int) -> list[memoryview]:
+    view = memoryview(buffer)
+    return [view[at : at + size] for at in range(0, len(buffer), size)]
+
+
+class Stream:
+    """One clause's view of an event's records: where its columns are. ``comm``, ``pid``: followed by
+    tid; ``limits``: longest strings; ``only``: the process whose events are wanted, 0 for all."""
+
+    __slots__ = ("clause", "comm", "layout", "limits", "only", "pid")
+
+    def __init__(
+        self,
+        clause: int,
+        layout: Mapping[str, Place],
+        comm: str = "",
+        pid: str = "",
+        limits: Mapping[str, int] | None = None,
+        only: int = 0,
+    ) -> None:
+        self.clause = clause
+        self.layout = layout
+        self.comm = comm
+        self.pid = pid
+        self.limits = limits or {}
+        self.only = only
+
+
+TID = "\0tid"
+"""Name of common_pid's place where a followed column needs it."""
+
+
+class CutBatch(PackedBatch):
+    """A PackedBatch some of whose strings are shorter than the kernel sent them."""
+
+    __slots__ = ("limits",)
+
+    limits: Mapping[str, int]
+
+    def values(self, name: str) -> Sequence[Any]:
+        """The column, strings cut to their limit."""
+        limit = self.limits.get(name, 0)
+        held = super().values(name)
+        return [text[: limit - 1] for text in held] if limit else held
+
+    def _array(self, name: str) -> Any:
+        held = super()._array(name)
+        limit = self.limits.get(name, 0)
+        if limit and held.dtype.kind == "S" and held.dtype.itemsize >= limit:
+            return held.astype(f"S{max(1, limit - 1)}")
+        return held
+
+
+class Reader:
+    """Turns the rings' pages into batches. ``streams``: event id to the clauses that want it."""
+
+    __slots__ = ("_waiting", "follower", "lost", "rings", "since", "streams")
+
+    def __init__(
+        self, rings: list[Ring], streams: Mapping[int, list[Stream]], follower: Follower | None = None
+    ) -> None:
+        self.rings = rings
+        self.streams = streams
+        self.follower = follower
+        self.since = 0
+        self.lost = 0
+        self._waiting: list[tuple[int, bytes, Walked]] = []
+
+    def read(self) -> Iterator[Batch]:
+        """A batch for each clause, CPU and pass in which it had events."""
+        ready = self._waiting
+        self._waiting = []
+        self._take(ready)
+        if self.follower is not None:
+            self._take(self._waiting)
+            self.follower.settle()
+        for cpu, raw, walked in ready:
+            for event, found in walked.events.items():
+                for stream in self.streams.get(event, ()):
+                    batch = self._batch(stream, cpu, raw, found)
+                    if len(batch):
+                        yield batch
+
+    def arm(self, since: int) -> None:
+        """Take in what tasks did so far, and drop all else that happened before ``since`` (ns)."""
+        self.since = since
+        self._take(self._waiting)
+        if self.follower is not None:
+            self.follower.settle()
+
+    def close(self) -> None:
+        """Close the rings."""
+        for ring in self.rings:
+            ring.close()
+
+    def _take(self, into: list[tuple[int, bytes, Walked]]) -> None:
+        for ring in self.rings:
+            raw = ring.drain()
+            if not raw:
+                continue
+            walked = decoded(memoryview(raw), ring.layout)
+            self.lost += walked.lost
+            if self.follower is not None:
+                self.follower.take(raw, walked)
+            into.append((ring.cpu, raw, walked))
+
+    def _batch(self, stream: Stream, cpu: int, raw: bytes, found: Found) -> PackedBatch:
+        if self.since and len(found.times) and found.times[0] < self.since:
+            found = _later(found, self.since)
+        extra: dict[str, Any] = {"cpu": cpu}
+        if stream.comm or stream.pid or stream.only:
+            found = self._followed(stream, cpu, raw, found, extra)
+        if not stream.limits:
+            return PackedBatch(stream.clause, raw, found.starts, stream.layout, found.times, extra)
+        batch = CutBatch(stream.clause, raw, found.starts, stream.layout, found.times, extra)
+        batch.limits = stream.limits
+        return batch
+
+    def _followed(self, stream: Stream, cpu: int, raw: bytes, found: Found, extra: dict[str, Any]) -> Found:
+        """Adds comm and pid to ``extra``; keeps the records of the process that is wanted."""
+        assert self.follower is not None
+        tasks = self.follower.tasks
+        thin = PackedBatch(0, raw, found.starts, stream.layout, found.times)
+        arrays = hasattr(found.times, "dtype")
+        tids: Any = thin.array(TID) if arrays else thin.values(TID)
+        times: Any = found.times
+        if stream.only:
+            of: Any = tasks.tgid_array(times, tids) if arrays else tasks.tgid_of(times, tids)
+            if arrays:
+                keep: Any = of == stream.only
+                found, tids = Found(found.starts[keep], times[keep]), tids[keep]
+            else:
+                rows = [row for row, tgid in enumerate(of) if tgid == stream.only]
+                found = Found([found.starts[row] for row in rows], [times[row] for row in rows])
+                tids = [tids[row] for row in rows]
+            times = found.times
+        if stream.comm:
+            extra[stream.comm] = (
+                tasks.comm_array(times, tids, cpu) if arrays else tasks.comm_of(times, tids, cpu)
+            )
+        if stream.pid:
+            extra[stream.pid] = tasks.tgid_array(times, tids) if arrays else tasks.tgid_of(times, tids)
+        return found
+
+
+def decoded(raw: memoryview, layout: PageLayout) -> Walked:
+    """Pages decoded in the way that is quicker for so many."""
+    if len(raw) >= VECTOR_BYTES_LOADED:
+        bound = VECTOR_BYTES_LOADED if "numpy" in sys.modules else VECTOR_BYTES
+        if len(raw) >= bound and committed(raw, layout) >= bound:
+            return walk_arrays(raw, layout)
+    return walk(raw, layout)
+
+
+def _later(found: Found, since: int) -> Found:
+    """The records from ``since`` on; times ascend."""
+    from bisect import bisect_left
+
+    at = bisect_left(found.times, since)
+    return Found(found.starts[at:], found.times[at:])
