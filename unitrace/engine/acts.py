@@ -35,7 +35,6 @@ from unitrace.output.records import (
 )
 
 from .expressions import Scope
-from .formats import formatted
 from .runtime import Exit
 
 __all__ = ["act", "maker"]
@@ -135,10 +134,12 @@ def _time(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
 
 
 def _cat(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
-    runtime, types = scope.runtime, _types(stmt)
+    from unitrace.output.printf import Format
+
+    runtime, form = scope.runtime, Format(stmt.text, _types(stmt))
 
     def cat(values: tuple[Any, ...]) -> None:
-        path = formatted(stmt.text, types, values)
+        path = form.row(values)
         most = runtime.setting("max_cat_bytes", MOST_CAT_BYTES)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -160,12 +161,14 @@ def _cat(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
 
 
 def _system(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
-    runtime, types = scope.runtime, _types(stmt)
+    from unitrace.output.printf import Format
+
+    runtime, form = scope.runtime, Format(stmt.text, _types(stmt))
 
     def system(values: tuple[Any, ...]) -> None:
         import subprocess
 
-        command = formatted(stmt.text, types, values).split(b"\0", 1)[0]
+        command = form.row(values).split(b"\0", 1)[0]
         done = subprocess.run(
             ["/bin/sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
         )
