@@ -9,6 +9,8 @@ from unitrace.contract.backend import API_VERSION, Listed, Support
 from unitrace.contract.machine import Machine
 from unitrace.contract.offer import Answered, Offer, Request
 
+from . import survey  # registers this framework's facts
+
 if TYPE_CHECKING:
     from .attach import PerfAttachment
 
@@ -23,9 +25,7 @@ class PerfBackend:
     api = API_VERSION
 
     def survey(self, machine: Machine) -> Sequence[Support]:
-        from .survey import supports
-
-        return supports(machine)
+        return survey.supports(machine)
 
     def probes(self, machine: Machine, pattern: str) -> Iterable[Listed]:
         from .listing import listed
@@ -33,7 +33,6 @@ class PerfBackend:
         return listed(machine, pattern)
 
     def offer(self, machine: Machine, request: Request) -> Answered:
-        from . import survey as survey  # registers this framework's facts
         from .offer import answer
 
         return answer(self.name, machine, request)

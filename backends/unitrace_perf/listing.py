@@ -10,8 +10,6 @@ from unitrace.contract.machine import Machine
 from unitrace.contract.probes import BY_NAME
 from unitrace.kernel import elf, formats, functions
 
-from . import survey as survey  # registers this framework's facts
-
 __all__ = ["listed"]
 
 

@@ -156,10 +156,12 @@ def _compare(op: str, side: Expr, constant: int, naming: Naming) -> str | None:
     low, high = _range(of)
     if name.low is not None:  # known not to be negative: both signs read it alike
         low, high = name.low, min(high, (1 << (8 * name.size - 1)) - 1)
-    elif of.signed != name.signed:
-        return None  # "-1" can't be written for an unsigned field, nor half of the values for a signed
     if not low <= constant <= high:
         return None
+    if name.low is None and of.signed != name.signed:  # as system calls have it: off_t is signed:0 there
+        if op not in ("==", "!="):
+            return None
+        constant = _as(Int(of.bits, name.signed), constant)  # the same bits
     return f"{name.name} {op} {constant}"
 
 
@@ -170,8 +172,13 @@ def _folded(side: Expr) -> Expr:
     inner, into = _folded(side.operand), _integer(side.type)
     if not isinstance(inner, Const) or isinstance(inner.value, bytes) or into is None:
         return side
-    value = int(inner.value) & ((1 << into.bits) - 1)
-    return Const(into, value - (1 << into.bits) if into.signed and value >> (into.bits - 1) else value)
+    return Const(into, _as(into, int(inner.value)))
+
+
+def _as(of: Int, value: int) -> int:
+    """``value`` as C converts it to ``of``."""
+    value &= (1 << of.bits) - 1
+    return value - (1 << of.bits) if of.signed and value >> (of.bits - 1) else value
 
 
 def _bits(op: str, side: Binary, naming: Naming) -> str | None:
