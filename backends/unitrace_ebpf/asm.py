@@ -1,0 +1,154 @@
+"""The assembler: instructions with labels, names to be linked, and the place in the source of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from unitrace.contract.ir import Span
+
+from . import insn
+from .insn import ALU, CLASS_ALU32, CLASS_ALU64, HELPERS, JUMP, SIZE, encode, signed32
+
+__all__ = ["Code", "Label"]
+
+R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, FP = range(11)
+
+
+class Label:
+    """A place to jump to; ``Code.place`` says where it is."""
+
+    __slots__ = ("at",)
+
+    def __init__(self) -> None:
+        self.at = -1
+
+
+class Code:
+    """A program under construction.
+
+    ``rows``: [op, dst, src, off, imm]; ``off`` may be a Label, ``imm`` a name that ``link`` knows (a
+    map's file descriptor, a record's size). ``spans``: the source of each instruction.
+    """
+
+    __slots__ = ("rows", "span", "spans")
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, int, int, int | Label, int | str]] = []
+        self.spans: list[Span | None] = []
+        self.span: Span | None = None
+
+    def _emit(self, op: int, dst: int = 0, src: int = 0, off: int | Label = 0, imm: int | str = 0) -> None:
+        self.rows.append((op, dst, src, off, imm))
+        self.spans.append(self.span)
+
+    def label(self) -> Label:
+        """A label, to be placed later."""
+        return Label()
+
+    def place(self, label: Label) -> None:
+        """The next instruction is what ``label`` means."""
+        label.at = len(self.rows)
+
+    # --- moves and arithmetic -------------------------------------------------------------------
+
+    def alu(self, op: str, dst: int, src: int, *, wide: bool = True) -> None:
+        """``dst op= src`` (registers)."""
+        self._emit((CLASS_ALU64 if wide else CLASS_ALU32) | insn.SOURCE_REGISTER | ALU[op], dst, src)
+
+    def alui(self, op: str, dst: int, value: int | str, *, wide: bool = True) -> None:
+        """``dst op= value``, which fits 32 bits, signed (or is a name)."""
+        self._emit((CLASS_ALU64 if wide else CLASS_ALU32) | ALU[op], dst, imm=value)
+
+    def mov(self, dst: int, src: int) -> None:
+        if dst != src:
+            self.alu("mov", dst, src)
+
+    def const(self, dst: int, value: int) -> None:
+        """Load a constant of up to 64 bits; either sign."""
+        value &= (1 << 64) - 1
+        narrow = value - (1 << 64) if value >> 63 else value
+        if signed32(narrow):
+            self.alui("mov", dst, narrow)
+        elif value < 1 << 32:
+            self.alui("mov", dst, value, wide=False)
+        else:
+            self._wide(dst, 0, value & 0xFFFFFFFF, value >> 32)
+
+    def _wide(self, dst: int, src: int, low: int | str, high: int) -> None:
+        self._emit(insn.CLASS_LD | SIZE[8] | insn.MODE_IMM, dst, src, imm=low)
+        self._emit(0, imm=high)
+
+    def map(self, dst: int, name: str) -> None:
+        """Load a map by its name."""
+        self._wide(dst, insn.PSEUDO_MAP_FD, name, 0)
+
+    def map_value(self, dst: int, name: str) -> None:
+        """Load the address of an array map's first value (5.2)."""
+        self._wide(dst, insn.PSEUDO_MAP_VALUE, name, 0)
+
+    def extend(self, reg: int, bits: int, signed: bool) -> None:
+        """Make the low ``bits`` of a register its value: sign- or zero-extended to 64."""
+        if bits == 64:
+            return
+        if signed:
+            self.alui("<<", reg, 64 - bits)
+            self.alui("s>>", reg, 64 - bits)
+        elif bits == 32:
+            self.alu("mov", reg, reg, wide=False)
+        else:
+            self.alui("&", reg, (1 << bits) - 1)
+
+    # --- memory -----------------------------------------------------------------------------------
+
+    def load(self, dst: int, base: int, off: int, size: int) -> None:
+        """``dst = *(unsigned of size *)(base + off)``."""
+        self._emit(insn.CLASS_LDX | SIZE[size] | insn.MODE_MEM, dst, base, off)
+
+    def store(self, base: int, off: int, src: int, size: int) -> None:
+        self._emit(insn.CLASS_STX | SIZE[size] | insn.MODE_MEM, base, src, off)
+
+    def storei(self, base: int, off: int, value: int | str, size: int) -> None:
+        """Store a constant that fits 32 bits, signed."""
+        self._emit(insn.CLASS_ST | SIZE[size] | insn.MODE_MEM, base, 0, off, value)
+
+    def add_memory(self, base: int, off: int, src: int, *, atomic: bool, scratch: int) -> None:
+        """``*(u64 *)(base + off) += src``; ``scratch`` is clobbered unless atomic (BPF_XADD)."""
+        if atomic:
+            self._emit(insn.CLASS_STX | SIZE[8] | insn.MODE_ATOMIC, base, src, off)
+        else:
+            self.load(scratch, base, off, 8)
+            self.alu("+", scratch, src)
+            self.store(base, off, scratch, 8)
+
+    # --- control ----------------------------------------------------------------------------------
+
+    def jump(self, to: Label) -> None:
+        self._emit(insn.CLASS_JMP | JUMP["ja"], off=to)
+
+    def jump_if(self, op: str, left: int, right: int, to: Label) -> None:
+        """Jump where ``left op right`` holds (registers, 64 bits)."""
+        self._emit(insn.CLASS_JMP | insn.SOURCE_REGISTER | JUMP[op], left, right, to)
+
+    def jump_ifi(self, op: str, left: int, value: int, to: Label) -> None:
+        """Jump where ``left op value`` holds; the value fits 32 bits, signed (and is sign-extended)."""
+        self._emit(insn.CLASS_JMP | JUMP[op], left, 0, to, value)
+
+    def call(self, helper: str) -> None:
+        """Call a helper: R1-R5 in and lost, R0 out."""
+        self._emit(insn.CLASS_JMP | JUMP["call"], imm=HELPERS[helper])
+
+    def exit(self) -> None:
+        self._emit(insn.CLASS_JMP | JUMP["exit"])
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def link(self, names: Mapping[str, int]) -> bytes:
+        """The program's bytes: labels become distances, names their numbers. ValueError where a jump
+        is too far for 16 bits."""
+        out = bytearray()
+        for at, (op, dst, src, off, imm) in enumerate(self.rows):
+            distance = off.at - at - 1 if isinstance(off, Label) else off
+            if not -32768 <= distance < 32768:
+                raise ValueError(f"jump over {distance} instructions")
+            out += encode(op, dst, src, distance, names[imm] if isinstance(imm, str) else imm)
+        return bytes(out)

@@ -1,0 +1,252 @@
+"""``@map[key] = count()`` and its like: find the key's value on this CPU, and change it there."""
+
+from __future__ import annotations
+
+from unitrace.contract.ir import Cast, Expr, MapUpdate, TupleOf
+from unitrace.contract.types import Str, Tuple
+
+from ..asm import FP, R0, R1, R2, R3, R4
+from ..maps import Kept, Part
+from .base import CannotCompile, shape
+from .scalars import Scalars
+
+__all__ = ["DROPS", "Aggregates", "zeros"]
+
+DROPS = "map:drops"
+"""Per-CPU counters of what got lost: 0 records, then one a kept map."""
+
+INLINE = 64
+"""Larger values start as a copy of a map's zeros, not the stack's."""
+
+
+def zeros(plan: Kept) -> str:
+    """The name of the array that holds a map's first value, for ``link``."""
+    return f"map:zeros {plan.value_size}"
+
+
+class Aggregates(Scalars):
+    """Updates of kept maps; ``plans``: the layouts, and each map's number among the drop counters."""
+
+    plans: dict[str, tuple[Kept, int]]
+
+    def update(self, stmt: MapUpdate) -> None:
+        plan, number = self.plans[stmt.map]
+        code, used = self.code, self.frame.used
+        value = weight = 0
+        if plan.function != "count":
+            self._value(stmt.args[0], plan)
+            value = self.spill()
+        if len(stmt.args) > 1:
+            if plan.function != "hist":
+                raise CannotCompile(f"{plan.function}() of two values")
+            self.scalar(stmt.args[1])
+            weight = self.spill()
+        hit, done = code.label(), code.label()
+        if plan.scalar:
+            key = self.frame.take()
+            code.storei(FP, key, 0, 4)
+            self._lookup(plan, key)
+            code.jump_ifi("==", R0, 0, done)
+        else:
+            key = self.frame.take(plan.key_size)
+            self._key(plan, stmt.key, key)
+            self._lookup(plan, key)
+            code.jump_ifi("!=", R0, 0, hit)
+            self._insert(plan, key)
+            self._lookup(plan, key)
+            code.jump_ifi("!=", R0, 0, hit)
+            self.drop(number)
+            code.jump(done)
+            code.place(hit)
+        getattr(self, f"_{plan.function}")(plan, value, weight)
+        code.place(done)
+        self.frame.back(used)
+
+    def _value(self, expr: Expr, plan: Kept) -> None:
+        shape(expr.type)
+        self.scalar(expr)
+
+    def _key(self, plan: Kept, exprs: tuple[Expr, ...], slot: int) -> None:
+        """The key's parts into its slot; the gaps between them are zero."""
+        covered = sum(_covered(part) for part in plan.parts)
+        if covered < plan.key_size:
+            self.zero(FP, slot, plan.key_size)
+        for part, expr in zip(plan.parts, exprs):
+            self._part(part, expr, slot)
+
+    def _part(self, part: Part, expr: Expr, slot: int) -> None:
+        if isinstance(part.type, Tuple):
+            if not isinstance(expr, TupleOf) or len(expr.items) != len(part.parts):
+                raise CannotCompile("a computed tuple as a key")
+            for inner, item in zip(part.parts, expr.items):
+                self._part(inner, item, slot)
+        elif isinstance(part.type, Str):
+            self.text(expr, FP, slot + part.offset, part.type.length)
+        else:
+            self.scalar(expr if expr.type == part.type else Cast(part.type, expr))
+            self.code.store(FP, slot + part.offset, R0, part.type.size)
+
+    def _lookup(self, plan: Kept, key: int) -> None:
+        self.code.map(R1, f"map:@{plan.decl.name}")
+        self.address(R2, FP, key)
+        self.code.call("map_lookup_elem")
+
+    def _insert(self, plan: Kept, key: int) -> None:
+        """Put a zero value under the key, unless another CPU has just done so (BPF_NOEXIST)."""
+        code, used = self.code, self.frame.used
+        if plan.value_size <= INLINE:
+            slot = self.frame.take(plan.value_size)
+            self.zero(FP, slot, plan.value_size)
+            self.address(R3, FP, slot)
+        else:
+            there = code.label()
+            slot = self.frame.take()
+            code.storei(FP, slot, 0, 4)
+            code.map(R1, zeros(plan))
+            self.address(R2, FP, slot)
+            code.call("map_lookup_elem")
+            code.jump_ifi("!=", R0, 0, there)
+            code.alui("mov", R0, 0)
+            code.exit()  # never: an array has its element 0
+            code.place(there)
+            code.mov(R3, R0)
+        code.map(R1, f"map:@{plan.decl.name}")
+        self.address(R2, FP, key)
+        code.alui("mov", R4, 1)
+        code.call("map_update_elem")
+        self.frame.back(used)
+
+    def drop(self, number: int) -> None:
+        """Count one loss on this CPU."""
+        code, used = self.code, self.frame.used
+        missing = code.label()
+        slot = self.frame.take()
+        code.storei(FP, slot, number, 4)
+        code.map(R1, DROPS)
+        self.address(R2, FP, slot)
+        code.call("map_lookup_elem")
+        code.jump_ifi("==", R0, 0, missing)
+        code.alui("mov", R1, 1)
+        code.add_memory(R0, 0, R1, atomic=True, scratch=R2)
+        code.place(missing)
+        self.frame.back(used)
+
+    def _add(self, at: int, reg: int) -> None:
+        self.code.add_memory(R0, at, reg, atomic=self.context.atomic, scratch=R2)
+
+    # --- what each function does to its value at R0 ----------------------------------------------
+
+    def _count(self, plan: Kept, value: int, weight: int) -> None:
+        self.code.alui("mov", R1, 1)
+        self._add(0, R1)
+
+    def _sum(self, plan: Kept, value: int, weight: int) -> None:
+        self.code.load(R1, FP, value, 8)
+        self._add(0, R1)
+        if plan.scalar:
+            self.code.alui("mov", R1, 1)
+            self._add(8, R1)
+
+    def _avg(self, plan: Kept, value: int, weight: int) -> None:
+        self.code.load(R1, FP, value, 8)
+        self._add(8, R1)
+        self.code.alui("mov", R1, 1)
+        self._add(0, R1)
+
+    _stats = _avg
+
+    def _extreme(self, plan: Kept, value: int, op: str) -> None:
+        """Atomic or not: who comes between read and write is on this CPU, and has put a value that
+        this one may hide. So the write is repeated once where the place has changed meanwhile."""
+        code = self.code
+        put, done = code.label(), code.label()
+        code.load(R1, FP, value, 8)
+        code.load(R2, R0, 8, 8)
+        code.jump_ifi("==", R2, 0, put)
+        code.load(R2, R0, 0, 8)
+        code.jump_if(f"s{op}" if plan.signed else op, R2, R1, done)
+        code.place(put)
+        code.store(R0, 0, R1, 8)
+        code.storei(R0, 8, 1, 8)
+        code.place(done)
+
+    def _min(self, plan: Kept, value: int, weight: int) -> None:
+        self._extreme(plan, value, "<=")
+
+    def _max(self, plan: Kept, value: int, weight: int) -> None:
+        self._extreme(plan, value, ">=")
+
+    def _hist(self, plan: Kept, value: int, weight: int) -> None:
+        """model.hist_bucket; the exponent by five halvings of what is left."""
+        code = self.code
+        bits = plan.parameters[0] if plan.parameters else 0
+        low, large, found = code.label(), code.label(), code.label()
+        code.load(R1, FP, value, 8)
+        code.jump_ifi("s>=", R1, 0, low)
+        code.alui("mov", R1, 0)
+        code.jump(found)
+        code.place(low)
+        code.jump_ifi(">=", R1, 1 << bits, large)
+        code.alui("+", R1, 1)
+        code.jump(found)
+        code.place(large)
+        code.mov(R2, R1)
+        code.alui("mov", R3, -bits)
+        for step in (32, 16, 8, 4, 2, 1):
+            small = code.label()
+            code.const(R4, 1 << step)
+            code.jump_if("<", R2, R4, small)
+            code.alui(">>", R2, step)
+            code.alui("+", R3, step)
+            code.place(small)
+        code.alui("&", R3, 63)
+        code.alu(">>", R1, R3)  # value >> e
+        code.alui("<<", R3, bits)
+        code.alu("+", R1, R3)
+        code.alui("+", R1, 1)
+        code.place(found)
+        self._bucket(plan, weight)
+
+    def _lhist(self, plan: Kept, value: int, weight: int) -> None:
+        """model.lhist_bucket."""
+        code = self.code
+        low, high, step = plan.parameters
+        above, inside, found = code.label(), code.label(), code.label()
+        less, least = ("s<", "s>=") if plan.signed else ("<", ">=")
+        code.load(R1, FP, value, 8)
+        if plan.signed or low > 0:
+            code.const(R2, low)
+            code.jump_if(least, R1, R2, above)
+            code.alui("mov", R1, 0)
+            code.jump(found)
+        code.place(above)
+        code.const(R2, high)
+        code.jump_if(less, R1, R2, inside)
+        code.const(R1, plan.value_size // 8 - 1)
+        code.jump(found)
+        code.place(inside)
+        code.const(R2, low)
+        code.alu("-", R1, R2)
+        code.const(R2, step)
+        code.alu("/", R1, R2)
+        code.alui("+", R1, 1)
+        code.place(found)
+        self._bucket(plan, weight)
+
+    def _bucket(self, plan: Kept, weight: int) -> None:
+        """Add to bucket R1 of the value at R0; the comparison is for the verifier."""
+        code = self.code
+        never = code.label()
+        code.jump_ifi(">", R1, plan.value_size // 8 - 1, never)
+        code.alui("<<", R1, 3)
+        code.alu("+", R0, R1)
+        if weight:
+            code.load(R1, FP, weight, 8)
+        else:
+            code.alui("mov", R1, 1)
+        self._add(0, R1)
+        code.place(never)
+
+
+def _covered(part: Part) -> int:
+    return sum(map(_covered, part.parts)) if part.parts else part.type.size

@@ -1,0 +1,121 @@
+"""What all layers of the compiler share: the probe's context, the machine's abilities, the state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from unitrace.contract.ir import Expr, Field
+from unitrace.contract.record import Record
+from unitrace.contract.types import Bool, Enum, Int, Pointer, Type
+
+from ..asm import FP, R0, R6, Code
+from .frame import LIMIT, Frame
+
+__all__ = ["Abilities", "Base", "CannotCompile", "Context", "shape"]
+
+
+class CannotCompile(Exception):
+    """An expression or statement that has no translation (yet): ``reason`` says what, for people."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Abilities(Record):
+    """What the running kernel's BPF knows. ``split_reads``: probe_read_user and _kernel (5.5), else the
+    one probe_read. ``direct_values``: an array's value by address (5.2). ``ringbuf``: 5.8, else perf
+    buffers. ``boot_clock``: 5.8, ``jiffies``: 5.5."""
+
+    split_reads: bool = True
+    direct_values: bool = True
+    ringbuf: bool = True
+    boot_clock: bool = True
+    jiffies: bool = True
+
+
+class Context(Record):
+    """What R1 points to at the start. ``kind``: "tracepoint" (the event's record), "function" (struct
+    pt_regs), "raw" (u64 arguments). ``registers``: where argument n lies in pt_regs; ``result``: the
+    return value. ``constants``: sites known already
+    (``probe``). ``atomic``: another run may come between two instructions (a uprobe's program can be
+    preempted; two raw tracepoints nest). ``tgid``: only this process (0: all)."""
+
+    kind: str
+    fields: Mapping[str, Field] = {}
+    constants: Mapping[str, bytes] = {}
+    registers: tuple[int, ...] = ()
+    result: int = -1
+    syscall: bool = False
+    atomic: bool = False
+    tgid: int = 0
+
+
+def shape(of: Type) -> tuple[int, bool]:
+    """(bits, signed) of a type that a register holds; CannotCompile for others."""
+    if isinstance(of, (Int, Enum)):
+        return of.bits, of.signed
+    if isinstance(of, Pointer):
+        return 64, False
+    if isinstance(of, Bool):
+        return 8, False
+    raise CannotCompile(f"a value of type {type(of).__name__}")
+
+
+class Base:
+    """State of one program's compilation. In every program R6 is the context and R7 the record.
+
+    An integer in a register is extended to 64 bits by its type's own sign, always."""
+
+    def __init__(self, context: Context, abilities: Abilities, *, warns: bool = False) -> None:
+        self.code = Code()
+        self.frame = Frame()
+        self.context = context
+        self.abilities = abilities
+        self.warns = warns  # division by a computed zero may pass unreported (tests)
+        self.helpers: dict[str, int] = {}  # values of helpers called once, and their slots
+
+    def scalar(self, expr: Expr) -> None:
+        """Compute an integer, pointer or BOOL into R0. R1-R5 are lost."""
+        raise NotImplementedError
+
+    def spill(self) -> int:
+        """R0 into a new slot."""
+        slot = self.frame.take()
+        self.code.store(FP, slot, R0, 8)
+        return slot
+
+    def address(self, reg: int, base: int, off: int) -> None:
+        """``reg = base + off``."""
+        self.code.mov(reg, base)
+        if off:
+            self.code.alui("+", reg, off)
+
+    def zero(self, base: int, off: int, size: int) -> None:
+        """Clear memory; ``off`` is a multiple of 8 where ``base`` is aligned."""
+        while size:
+            step = next(s for s in (8, 4, 2, 1) if s <= size and off % s == 0)
+            self.code.storei(base, off, 0, step)
+            off, size = off + step, size - step
+
+    def copy(self, source: int, at: int, base: int, off: int, size: int) -> None:
+        """Copy between aligned memory by R0."""
+        while size:
+            step = next(s for s in (8, 4, 2, 1) if s <= size and off % s == 0 and at % s == 0)
+            self.code.load(R0, source, at, step)
+            self.code.store(base, off, R0, step)
+            at, off, size = at + step, off + step, size - step
+
+    def check_stack(self) -> None:
+        if self.frame.most > LIMIT:
+            raise CannotCompile(f"a program with {self.frame.most} bytes of stack, of {LIMIT}")
+
+    def field(self, name: object) -> Field:
+        """The named argument of the probe."""
+        found = self.context.fields.get(str(name))
+        if found is None:
+            raise CannotCompile(f"args.{name}: the probe has no such argument")
+        return found
+
+
+CONTEXT = R6

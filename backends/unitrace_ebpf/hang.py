@@ -1,0 +1,154 @@
+"""Hanging programs on probes: a way for each mechanism, and taking them down again.
+
+Closing a perf event of a tracepoint, kprobe or uprobe waits for RCU, some 70 ms each, one after the
+other (perf_trace_event_unreg in kernel/trace/trace_event_perf.c). A link's program is gone as soon as
+the link is closed; the bare events that are left are closed by a process of their own.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+
+from unitrace.contract.ir import Probe
+from unitrace.contract.machine import Machine
+
+from . import perf_event, syscall
+
+__all__ = ["Hanger"]
+
+
+class Hanger:
+    """All probes of one attachment."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.links: list[int] = []
+        self.events: list[int] = []
+        self.slow = False  # an event whose program goes only when it is closed
+        self.multi: dict[tuple[int, str, bool], list[int]] = {}
+        self.dynamic: object | None = None
+
+    def hang(self, probe: Probe, how: str, load: Callable[[int], int]) -> None:
+        """Hang a program on ``probe``; ``load`` gives it for a program type. OSError where the kernel
+        refuses the probe."""
+        getattr(self, f"_{how}")(probe, load)
+
+    def _raw(self, probe: Probe, load: Callable[[int], int]) -> None:
+        """A raw tracepoint; a few events have another name than their tracepoint."""
+        try:
+            self.links.append(syscall.raw_tracepoint_open(probe.name, load(syscall.RAW_TRACEPOINT)))
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.EINVAL):
+                raise
+            self._event(probe, load)
+
+    def _event(self, probe: Probe, load: Callable[[int], int]) -> None:
+        from unitrace.kernel import tracefs
+
+        from .offer import event_of
+
+        folder = tracefs.event_dir(tracefs.root(self.machine), *event_of(probe))
+        number = int(self.machine.read(f"{folder}/id"))
+        self._on_event(lambda: perf_event.tracepoint(number), load(syscall.TRACEPOINT))
+
+    def _kprobe_pmu(self, probe: Probe, load: Callable[[int], int]) -> None:
+        returns = probe.kind == "kretprobe"
+        self._on_event(
+            lambda: perf_event.dynamic_pmu("kprobe", probe.name, probe.offset, returns=returns),
+            load(syscall.KPROBE),
+        )
+
+    def _uprobe_pmu(self, probe: Probe, load: Callable[[int], int]) -> None:
+        returns = probe.kind == "uretprobe"
+        self._on_event(
+            lambda: perf_event.dynamic_pmu("uprobe", probe.scope, probe.address, returns=returns),
+            load(syscall.KPROBE),
+        )
+
+    def _uprobe_multi(self, probe: Probe, load: Callable[[int], int]) -> None:
+        """Places of one file that share a program share a link; ``finish`` makes it."""
+        program = load(syscall.KPROBE)
+        self.multi.setdefault((program, probe.scope, probe.kind == "uretprobe"), []).append(probe.address)
+
+    def _kprobe_event(self, probe: Probe, load: Callable[[int], int]) -> None:
+        place = f"{probe.scope}:{probe.name}" if probe.scope else probe.name
+        self._dynamic(probe, "r" if probe.kind == "kretprobe" else "p", f"{place}+{probe.offset}", load)
+
+    def _uprobe_event(self, probe: Probe, load: Callable[[int], int]) -> None:
+        place = f"{probe.scope}:0x{probe.address:x}"
+        self._dynamic(probe, "ur" if probe.kind == "uretprobe" else "up", place, load)
+
+    def _dynamic(self, probe: Probe, kind: str, place: str, load: Callable[[int], int]) -> None:
+        from unitrace.kernel import tracefs
+        from unitrace.kernel.dynamic import DynamicEvents
+
+        if not isinstance(self.dynamic, DynamicEvents):
+            self.dynamic = DynamicEvents(tracefs.root(self.machine))
+        made = self.dynamic.add(kind, probe.name or "probe", place.removesuffix("+0"))
+        self.slow = True
+        self._on_event(lambda: perf_event.tracepoint(made.id), load(syscall.KPROBE))
+
+    def _on_event(self, opened: Callable[[], int], program: int) -> None:
+        event = opened()
+        self.events.append(event)
+        if self.machine.answer("bpf.perf_link"):
+            self.links.append(syscall.link_create(program, event, syscall.ATTACH_PERF_EVENT))
+        else:
+            perf_event.control(event, perf_event.SET_BPF, program)
+            self.slow = True
+        perf_event.control(event, perf_event.ENABLE)
+
+    def finish(self) -> None:
+        """Make what was gathered."""
+        for (program, path, returns), places in self.multi.items():
+            self.links.append(syscall.link_create_multi(program, path, places, returns=returns))
+        self.multi.clear()
+
+    def missed(self) -> dict[str, int]:
+        """Returns that no instance was left for (kretprobes)."""
+        return {}
+
+    def unhang(self) -> None:
+        """No program runs after this, where links are used."""
+        for fd in self.links:
+            os.close(fd)
+        self.links.clear()
+
+    def close(self) -> None:
+        """Close the events: elsewhere where they do nothing any more, else here."""
+        from unitrace.kernel.dynamic import DynamicEvents
+
+        if self.events and not self.slow and _close_elsewhere(self.events):
+            self.events.clear()
+        for fd in self.events:
+            os.close(fd)
+        self.events.clear()
+        if isinstance(self.dynamic, DynamicEvents):
+            self.dynamic.close()
+            self.dynamic = None
+
+
+def _close_elsewhere(events: list[int]) -> bool:
+    """Hand events that do nothing any more to a process that ends by closing them."""
+    try:
+        child = os.fork()
+    except OSError:
+        return False
+    if child == 0:
+        try:
+            if os.fork() == 0:
+                os.setsid()
+                kept = sorted(events)
+                low = 0
+                for fd in kept:
+                    os.closerange(low, fd)
+                    low = fd + 1
+                os.closerange(low, 1 << 16)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    for fd in events:
+        os.close(fd)
+    return True

@@ -1,0 +1,237 @@
+"""What the backend would take of a request: how each probe is reached, and what compiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from unitrace.contract.backend import describe
+from unitrace.contract.ir import Clause, Expr, MapUpdate, Probe, Site
+from unitrace.contract.machine import Machine
+from unitrace.contract.offer import Answered, NotStreamable, Offer, Refusal, Request, Share, share, walk
+from unitrace.contract.record import Record
+
+from . import syscall
+from .compile.base import Abilities, CannotCompile, Context
+from .compile.program import Compiled, check, compile_kept, compile_record, statements
+from .maps import Kept, kept
+from .survey import abilities
+
+__all__ = ["MECHANISMS", "Mechanism", "Plan", "offer"]
+
+
+class Mechanism(Record):
+    """A way to hang a program on a probe. ``how``: in words. ``facts``: all must hold. ``cost``: ns of an
+    event that the program rejects."""
+
+    name: str
+    how: str
+    facts: tuple[str, ...]
+    cost: int
+
+    @property
+    def kind(self) -> int:
+        """The program's type in the kernel (enum bpf_prog_type)."""
+        return {"raw": syscall.RAW_TRACEPOINT, "event": syscall.TRACEPOINT}.get(self.name, syscall.KPROBE)
+
+
+_RAW = Mechanism("raw", "raw tracepoint", ("bpf.raw_tracepoint",), 80)
+_EVENT = Mechanism("event", "BPF on a perf event", ("bpf.tracepoint_events",), 160)
+_KPROBE_PMU = Mechanism("kprobe_pmu", "kprobe PMU", ("bpf.kprobe", "bpf.kprobe_pmu"), 200)
+_KPROBE_EVENT = Mechanism("kprobe_event", "tracefs kprobe event", ("bpf.kprobe", "bpf.kprobe_events"), 200)
+_UPROBE_MULTI = Mechanism("uprobe_multi", "uprobe.multi link", ("bpf.kprobe", "bpf.uprobe_multi"), 12500)
+_UPROBE_PMU = Mechanism("uprobe_pmu", "uprobe PMU", ("bpf.kprobe", "bpf.uprobe_pmu"), 12500)
+_UPROBE_EVENT = Mechanism("uprobe_event", "tracefs uprobe event", ("bpf.kprobe", "bpf.uprobe_events"), 12500)
+
+MECHANISMS = {
+    "tracepoint": (_EVENT,),
+    "syscall": (_EVENT,),
+    "kprobe": (_KPROBE_PMU, _KPROBE_EVENT),
+    "kretprobe": (_KPROBE_PMU, _KPROBE_EVENT),
+    "uprobe": (_UPROBE_MULTI, _UPROBE_PMU, _UPROBE_EVENT),
+    "uretprobe": (_UPROBE_MULTI, _UPROBE_PMU, _UPROBE_EVENT),
+}
+"""By kind of probe, the best first."""
+
+
+class Plan(Record):
+    """The backend's notes on a share: how to attach, and the program. ``kept``: the clause runs in the
+    kernel, on ``maps`` (names and their numbers among the counters of drops); else it sends records."""
+
+    mechanism: Mechanism
+    compiled: Compiled
+    kept: bool
+    maps: tuple[tuple[str, int], ...] = ()
+
+
+class _Refused(Exception):
+    def __init__(self, clause: Clause, reason: str, remedy: str = "") -> None:
+        self.refusal = Refusal("ebpf", reason, remedy, clause)
+
+
+def event_of(probe: Probe) -> tuple[str, str]:
+    """The tracepoint behind a tracepoint or syscall probe: category, name."""
+    if probe.kind == "syscall":
+        return "syscalls", f"sys_enter_{probe.name}"
+    return probe.scope, probe.name
+
+
+def offer(machine: Machine, request: Request) -> Answered:
+    """All of the request, as much of it in the kernel as compiles; or the reason why not."""
+    answer = machine.answer("bpf.syscall")
+    if not answer:
+        return Refusal("ebpf", answer.reason, answer.remedy)
+    answer = machine.answer("bpf.percpu_maps")
+    if not answer:
+        return Refusal("ebpf", answer.reason, answer.remedy)
+    try:
+        return _Offering(machine, request).offer()
+    except _Refused as refused:
+        return refused.refusal
+
+
+class _Offering:
+    """One request, being answered."""
+
+    def __init__(self, machine: Machine, request: Request) -> None:
+        self.machine = machine
+        self.request = request
+        self.sites = {expr.name for expr in walk(request.clauses) if isinstance(expr, Site)}
+        self.abilities: Abilities = abilities(machine, self.sites)
+        self.checked: dict[tuple[object, Expr], str] = {}
+
+    def offer(self) -> Offer:
+        clauses = self.request.clauses
+        ways = {clause.ordinal: self._way(clause) for clause in clauses}
+        plans = self._kept_maps()
+        programs: dict[int, Compiled] = {}
+        while True:  # a map is kept by all clauses that use it, or by none
+            spoilt = {name for clause in clauses for name in self._spoils(clause, plans, programs)}
+            if not spoilt:
+                break
+            plans = {name: plan for name, plan in plans.items() if name not in spoilt}
+        shares = tuple(self._share(clause, ways[clause.ordinal], plans, programs) for clause in clauses)
+        cost = max((one.mechanism.cost + (100 if one.kept else 190) for one in _plans(shares)), default=0)
+        return Offer("ebpf", self.request, shares, cost, 5 + len(shares))
+
+    def _way(self, clause: Clause) -> Mechanism:
+        """How the probe is reached here."""
+        ways = MECHANISMS.get(clause.probe.kind)
+        if ways is None:
+            raise _Refused(clause, f"BPF programs on {clause.probe.kind} probes aren't done yet")
+        said = []
+        for way in ways:
+            answers = [self.machine.answer(name) for name in way.facts]
+            if all(answers):
+                return way
+            said.append(next(one for one in answers if not one))
+        reasons = dict.fromkeys(f"{way.how}: {one.reason}" for way, one in zip(ways, said))
+        remedy = next((one.remedy for one in said if one.remedy), "")
+        raise _Refused(clause, "; ".join(reasons), remedy)
+
+    def context(self, clause: Clause, *, raw: bool = False) -> Context:
+        """What the clause's program finds in R1."""
+        probe = clause.probe
+        fields = {field.name: field for field in probe.fields}
+        constants = {"probe": describe(probe).encode(), "name": probe.name.encode()}
+        if probe.kind in ("tracepoint", "syscall"):
+            return Context(
+                "tracepoint", fields, constants, syscall=event_of(probe)[0] == "syscalls", atomic=raw
+            )
+        from unitrace.kernel.arch import architecture
+
+        arch = architecture()
+        returns = probe.kind in ("kretprobe", "uretprobe")
+        user = probe.kind in ("uprobe", "uretprobe")
+        return Context(
+            "function",
+            {} if returns else fields,
+            constants,
+            () if returns else tuple(arch.offsets[name] for name in arch.arguments),
+            arch.offsets[arch.result] if returns else -1,
+            atomic=user,
+            tgid=self.request.options.pid if user else 0,
+        )
+
+    def _kept_maps(self) -> dict[str, tuple[Kept, int]]:
+        """The maps that may be kept and have a layout, numbered from 1 (0 counts lost records)."""
+        found: dict[str, tuple[Kept, int]] = {}
+        for decl in self.request.maps:
+            if decl.name in self.request.keepable:
+                try:
+                    found[decl.name] = kept(decl), len(found) + 1
+                except CannotCompile:
+                    pass
+        return found
+
+    def accepts(self, clause: Clause, expr: Expr) -> bool:
+        """Whether the kernel can decide a conjunct."""
+        context = self.context(clause)
+        key = (tuple(context.fields.values()), context.kind), expr
+        if key not in self.checked:
+            self.checked[key] = check(context, self.abilities, expr)
+        return not self.checked[key]
+
+    def _spoils(
+        self, clause: Clause, plans: dict[str, tuple[Kept, int]], programs: dict[int, Compiled]
+    ) -> set[str]:
+        """The maps that can't be kept because this clause can't run whole. Its program otherwise."""
+        programs.pop(clause.ordinal, None)
+        used = {stmt.map for stmt in statements(clause.body) if isinstance(stmt, MapUpdate)}
+        try:
+            draft = share(clause, accepts=lambda one: self.accepts(clause, one), whole=True, how="")
+        except NotStreamable:
+            return used & set(plans)
+        if draft.residual is not None:
+            return used & set(plans)
+        raw = self._raw(clause, (clause.predicate, clause.body))
+        context = self.context(clause, raw=raw and len(self.request.clauses) > 1)
+        try:
+            programs[clause.ordinal] = compile_kept(context, self.abilities, draft.accepted, clause, plans)
+        except CannotCompile:
+            return used & set(plans)
+        return set()
+
+    def _raw(self, clause: Clause, reads: object) -> bool:
+        """Whether a raw tracepoint will do: no field is read, and it isn't a system call's (there is one
+        for all of them)."""
+        probe = clause.probe
+        if probe.kind != "tracepoint" or probe.scope == "syscalls":
+            return False
+        if any(isinstance(expr, Site) and expr.name in ("args", "arg") for expr in walk(reads)):
+            return False
+        return bool(self.machine.answer("bpf.raw_tracepoint"))
+
+    def _share(
+        self,
+        clause: Clause,
+        way: Mechanism,
+        plans: dict[str, tuple[Kept, int]],
+        programs: dict[int, Compiled],
+    ) -> Share:
+        compiled = programs.get(clause.ordinal)
+        try:
+            draft = share(
+                clause, accepts=lambda one: self.accepts(clause, one), whole=compiled is not None, how=way.how
+            )
+        except NotStreamable as error:
+            raise _Refused(clause, str(error)) from None
+        reads = clause.body if compiled is not None else tuple(column.value for column in draft.columns)
+        if self._raw(clause, (draft.accepted, reads)):
+            way = _RAW
+        if compiled is None:
+            context = self.context(clause, raw=way is _RAW)
+            try:
+                compiled = compile_record(context, self.abilities, draft.accepted, draft.columns, clause)
+            except CannotCompile as error:
+                raise _Refused(clause, f"BPF can't give {error.reason}") from None
+            plan = Plan(way, compiled, False)
+        else:
+            used = {stmt.map for stmt in statements(clause.body) if isinstance(stmt, MapUpdate)}
+            plan = Plan(way, compiled, True, tuple((name, plans[name][1]) for name in sorted(used)))
+        return draft.replace(how=way.how, plan=plan)
+
+
+def _plans(shares: Iterable[Share]) -> Iterable[Plan]:
+    for one in shares:
+        assert isinstance(one.plan, Plan)
+        yield one.plan
