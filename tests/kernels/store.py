@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .apt import PrivateApt
-from .catalogue import METAPACKAGE, Entry
+from .catalogue import CATALOGUE, METAPACKAGE, Entry
 from .errors import Unavailable
 from .resolve import Package, kernel_packages
 
@@ -94,7 +94,8 @@ def fetch(entry: Entry, *, refresh: bool = True) -> Kernel:
 def clean() -> list[Path]:
     """Remove what the lab keeps, and nothing else that may be in the same directory; returns what went."""
     root = lab_directory()
-    gone = [path for path in (root / "kernels", *root.glob("*.lock")) if path.exists()]
+    ours = [root / "kernels", *(root / f"{name}.lock" for name in CATALOGUE)]
+    gone = [path for path in ours if path.exists()]
     for path in gone:
         if path.is_dir():
             shutil.rmtree(path)
