@@ -30,8 +30,8 @@ for tag in $LAYERS; do
     lower=/layers/$tag${lower:+:$lower}
 done
 mount -t tmpfs -o size=60% tmpfs /rw
-mkdir /rw/upper /rw/work
-mount -t overlay -o "lowerdir=$lower,upperdir=/rw/upper,workdir=/rw/work" overlay /new || die "can't mount the root"
+mkdir /rw/upper /rw/aside
+mount -t overlay -o "lowerdir=$lower,upperdir=/rw/upper,workdir=/rw/aside" overlay /new || die "can't mount the root"
 
 mkdir -p /new/proc /new/sys /new/dev
 for d in proc sys dev; do mount -o move /$d /new/$d; done
