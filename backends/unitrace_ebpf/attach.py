@@ -200,8 +200,9 @@ class Attached:
         return struct.unpack(f"<{self.cpus}Q", value or bytes(size))
 
     def close(self) -> None:
-        """Take all down. The links first, so that nothing runs any more; what is slow to close last."""
-        self.hanger.unhang()
+        """Take all down; twice does no harm. What is hung is closed last, where it is slow."""
+        if SWITCH in self.names:
+            self._switch(0)
         for fd in self.programs.values():
             os.close(fd)
         self.programs.clear()

@@ -1,20 +1,18 @@
-"""Hanging programs on probes: a way for each mechanism, and taking them down again.
-
-Closing a perf event of a tracepoint, kprobe or uprobe waits for RCU, some 70 ms each, one after the
-other (perf_trace_event_unreg in kernel/trace/trace_event_perf.c). A link's program is gone as soon as
-the link is closed; the bare events that are left are closed by a process of their own.
-"""
+"""Hanging programs on probes: a way for each mechanism, and taking them down again."""
 
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from unitrace.contract.ir import Probe
 from unitrace.contract.machine import Machine
 
 from . import perf_event, syscall
+
+if TYPE_CHECKING:
+    from unitrace.kernel.dynamic import DynamicEvents
 
 __all__ = ["Hanger"]
 
@@ -24,11 +22,11 @@ class Hanger:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
+        self.fast: list[int] = []  # raw tracepoints
         self.links: list[int] = []
         self.events: list[int] = []
-        self.slow = False  # an event whose program goes only when it is closed
         self.multi: dict[tuple[int, str, bool], list[int]] = {}
-        self.dynamic: object | None = None
+        self.dynamic: DynamicEvents | None = None
 
     def hang(self, probe: Probe, how: str, load: Callable[[int], int]) -> None:
         """Hang a program on ``probe``; ``load`` gives it for a program type. OSError where the kernel
@@ -38,7 +36,7 @@ class Hanger:
     def _raw(self, probe: Probe, load: Callable[[int], int]) -> None:
         """A raw tracepoint; a few events have another name than their tracepoint."""
         try:
-            self.links.append(syscall.raw_tracepoint_open(probe.name, load(syscall.RAW_TRACEPOINT)))
+            self.fast.append(syscall.raw_tracepoint_open(probe.name, load(syscall.RAW_TRACEPOINT)))
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.EINVAL):
                 raise
@@ -84,10 +82,9 @@ class Hanger:
         from unitrace.kernel import tracefs
         from unitrace.kernel.dynamic import DynamicEvents
 
-        if not isinstance(self.dynamic, DynamicEvents):
+        if self.dynamic is None:
             self.dynamic = DynamicEvents(tracefs.root(self.machine))
         made = self.dynamic.add(kind, probe.name or "probe", place.removesuffix("+0"))
-        self.slow = True
         self._on_event(lambda: perf_event.tracepoint(made.id), load(syscall.KPROBE))
 
     def _on_event(self, opened: Callable[[], int], program: int) -> None:
@@ -97,7 +94,6 @@ class Hanger:
             self.links.append(syscall.link_create(program, event, syscall.ATTACH_PERF_EVENT))
         else:
             perf_event.control(event, perf_event.SET_BPF, program)
-            self.slow = True
         perf_event.control(event, perf_event.ENABLE)
 
     def finish(self) -> None:
@@ -110,45 +106,19 @@ class Hanger:
         """Returns that no instance was left for (kretprobes)."""
         return {}
 
-    def unhang(self) -> None:
-        """No program runs after this, where links are used."""
-        for fd in self.links:
-            os.close(fd)
-        self.links.clear()
-
     def close(self) -> None:
-        """Close the events: elsewhere where they do nothing any more, else here."""
-        from unitrace.kernel.dynamic import DynamicEvents
+        """Take all down: what closes fast now, the rest behind our back; but the group of dynamic events
+        can only be removed when nobody uses it."""
+        from .closing import close_behind, close_now
 
-        if self.events and not self.slow and _close_elsewhere(self.events):
-            self.events.clear()
-        for fd in self.events:
-            os.close(fd)
+        close_now(self.fast)
+        self.fast.clear()
+        slow = [*self.links, *self.events]
+        self.links.clear()
         self.events.clear()
-        if isinstance(self.dynamic, DynamicEvents):
+        if self.dynamic is not None:
+            close_now(slow)
             self.dynamic.close()
             self.dynamic = None
-
-
-def _close_elsewhere(events: list[int]) -> bool:
-    """Hand events that do nothing any more to a process that ends by closing them."""
-    try:
-        child = os.fork()
-    except OSError:
-        return False
-    if child == 0:
-        try:
-            if os.fork() == 0:
-                os.setsid()
-                kept = sorted(events)
-                low = 0
-                for fd in kept:
-                    os.closerange(low, fd)
-                    low = fd + 1
-                os.closerange(low, 1 << 16)
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-    for fd in events:
-        os.close(fd)
-    return True
+        elif slow:
+            close_behind(slow)
