@@ -163,7 +163,7 @@ def both(of: ir.Program, batch: Numpy) -> tuple[Engine, Engine]:
     return one, two
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100)
 @given(clauses(), batches())
 def test_columns_equal_rows(case: tuple[ir.Clause, list[ir.MapDecl]], batch: Numpy) -> None:
     of = program(case[0], maps=case[1])
