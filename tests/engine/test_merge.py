@@ -99,7 +99,9 @@ def test_split_copies_what_it_holds_back() -> None:
 def test_runs_are_as_long_as_they_can_be() -> None:
     batches = [rows(0, [1, 2, 7], id=[0, 1, 2]), rows(1, [3, 4], id=[3, 4])]
     names = [["args.id"], ["nsecs", "args.id"]]
-    assert list(in_order(batches, names)) == [(0, [0, 1]), (1, [(3, 3), (4, 4)]), (0, [2])]
+    assert list(in_order(batches, names)) == [(0, [0, 1], 2), (1, [(3, 3), (4, 4)], 2), (0, [2], 1)]
+    (run,) = in_order(batches[:1], names[:1])
+    assert (run[0], list(run[1]), run[2]) == (0, [0, 1, 2], 3)
 
 
 def test_order_matters_only_where_somebody_could_see_it() -> None:

@@ -146,8 +146,8 @@ class Engine:
         ready.sort(key=_clause)
         names = [self._streamed[batch.clause].columns for batch in ready]
         try:
-            for clause, rows in in_order(ready, names):
-                self._run(self._streamed[clause], rows)
+            for clause, rows, count in in_order(ready, names):
+                self._run(self._streamed[clause], rows, count)
         except Exit as exited:
             self.exit_code = exited.code
             self._held.clear()
@@ -181,9 +181,9 @@ class Engine:
             self._vectors[ordinal] = vectorised(one.clause, columns, self._runtime.stores)
         return self._vectors[ordinal]
 
-    def _run(self, one: Compiled, rows: list[object]) -> None:
-        """Rows of one clause, in order."""
-        if one.pick is None or len(rows) < SHOW_FROM:
+    def _run(self, one: Compiled, rows: Iterable[object], count: int) -> None:
+        """``count`` rows of one clause, in order."""
+        if one.pick is None or count < SHOW_FROM:
             one.run(rows)
             return
         from .show import shown

@@ -8,6 +8,7 @@ stay in the order they came in.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, groupby, repeat
 from typing import Any
 
 from unitrace.contract.model import VECTOR_FROM, Batch, RowBatch
@@ -45,38 +46,40 @@ def _split_arrays(batch: Batch, upto: int, names: Iterable[str]) -> tuple[Batch 
     return RowBatch(batch.clause, {name: one[~late].tolist() for name, one in columns.items()}), held
 
 
-def rows_of(batch: Batch, names: Sequence[str]) -> list[Any]:
+def rows_of(batch: Batch, names: Sequence[str]) -> Iterable[Any]:
     """The rows of ``batch``: tuples of the columns ``names``, or bare values if it is one column."""
     if len(names) == 1:
-        return list(batch.values(names[0]))
-    return list(zip(*[batch.values(name) for name in names]))
+        return batch.values(names[0])
+    return zip(*[batch.values(name) for name in names])
 
 
-def in_order(batches: Sequence[Batch], names: Sequence[Sequence[str]]) -> Iterator[tuple[int, list[Any]]]:
-    """Runs (clause's ordinal, its rows) of ``batches`` in time's order. ``names``: a batch's columns."""
+def in_order(
+    batches: Sequence[Batch], names: Sequence[Sequence[str]]
+) -> Iterator[tuple[int, Iterable[Any], int]]:
+    """Runs of ``batches`` in time's order: (clause's ordinal, its rows, how many). ``names``: the columns
+    of a row, a batch."""
     times: list[int] = []
-    rows: list[Any] = []
-    clauses: list[int] = []
-    for batch, wanted in zip(batches, names):
+    for batch in batches:
         times.extend(batch.values("nsecs"))
-        rows.extend(rows_of(batch, wanted))
-        clauses.extend([batch.clause] * len(batch))
-    one = len({batch.clause for batch in batches}) == 1
     order = _order(times)
+    one = batches[0].clause if len({batch.clause for batch in batches}) == 1 else None
+    each = (rows_of(batch, wanted) for batch, wanted in zip(batches, names))
+    if order is None and one is not None:
+        yield one, chain.from_iterable(each), len(times)
+        return
+    rows = list(chain.from_iterable(each))
     if order is not None:
         rows = [rows[at] for at in order]
-        if not one:
-            clauses = [clauses[at] for at in order]
-    if one:
-        yield batches[0].clause, rows
+    if one is not None:
+        yield one, rows, len(rows)
         return
-    start, count = 0, len(rows)
-    while start < count:
-        clause = clauses[start]
-        end = start + 1
-        while end < count and clauses[end] == clause:
-            end += 1
-        yield clause, rows[start:end]
+    clauses = [clause for batch in batches for clause in repeat(batch.clause, len(batch))]
+    if order is not None:
+        clauses = [clauses[at] for at in order]
+    start = 0
+    for clause, run in groupby(clauses):
+        end = start + sum(1 for _ in run)
+        yield clause, rows[start:end], end - start
         start = end
 
 

@@ -17,7 +17,7 @@ def shown(one: Compiled, rows: list[tuple[Any, ...]]) -> Out | None:
     """The record of ``rows``, which ``one.pick`` gave; None for no rows."""
     if not rows:
         return None
-    columns = tuple(zip(*rows))
+    columns = tuple([row[at] for row in rows] for at in range(len(rows[0])))
     stmt = one.show
     if isinstance(stmt, ir.Act):
         return PrintedRows(stmt.text, tuple(value.type for value in stmt.args), columns, len(rows))

@@ -112,13 +112,15 @@ def _update(stmt: ir.MapUpdate, names: Mapping[ir.Expr, str], used: dict[str, No
         values = None if value is None else columns.full(value(columns))
         groups = grouped(parts, columns.count)
         states = _states(kind, values, groups.numbers, groups.count, columns.count)
+        sizes: list[int] = []
         for number, (key, state) in enumerate(zip(groups.keys(parts), states)):
             if key in store.data:
                 _merge(store, kind.function, key, state)
             elif len(store.data) < store.entries:
                 store.data[key] = state
             else:
-                store.add(key, state, int((groups.numbers == number).sum()))
+                sizes = sizes or tallies(groups.numbers, groups.count)
+                store.add(key, state, sizes[number])
 
     return update
 
