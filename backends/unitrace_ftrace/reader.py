@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from unitrace.contract.model import Batch, Place
-from unitrace.kernel.packed import PackedBatch
 
+from .batch import RingBatch
 from .pages import Found, PageLayout, Walked, committed, walk, walk_arrays
 
 if TYPE_CHECKING:
@@ -116,27 +116,6 @@ TID = "\0tid"
 """Name of common_pid's place where a followed column needs it."""
 
 
-class CutBatch(PackedBatch):
-    """A PackedBatch some of whose strings are shorter than the kernel sent them."""
-
-    __slots__ = ("limits",)
-
-    limits: Mapping[str, int]
-
-    def values(self, name: str) -> Sequence[Any]:
-        """The column, strings cut to their limit."""
-        limit = self.limits.get(name, 0)
-        held = super().values(name)
-        return [text[: limit - 1] for text in held] if limit else held
-
-    def _array(self, name: str) -> Any:
-        held = super()._array(name)
-        limit = self.limits.get(name, 0)
-        if limit and held.dtype.kind == "S" and held.dtype.itemsize >= limit:
-            return held.astype(f"S{max(1, limit - 1)}")
-        return held
-
-
 class Reader:
     """Turns the rings' pages into batches. ``streams``: event id to the clauses that want it."""
 
@@ -190,23 +169,19 @@ class Reader:
                 self.follower.take(raw, walked)
             into.append((ring.cpu, raw, walked))
 
-    def _batch(self, stream: Stream, cpu: int, raw: bytes, found: Found) -> PackedBatch:
+    def _batch(self, stream: Stream, cpu: int, raw: bytes, found: Found) -> RingBatch:
         if self.since and len(found.times) and found.times[0] < self.since:
             found = _later(found, self.since)
         extra: dict[str, Any] = {"cpu": cpu}
         if stream.comm or stream.pid or stream.only:
             found = self._followed(stream, cpu, raw, found, extra)
-        if not stream.limits:
-            return PackedBatch(stream.clause, raw, found.starts, stream.layout, found.times, extra)
-        batch = CutBatch(stream.clause, raw, found.starts, stream.layout, found.times, extra)
-        batch.limits = stream.limits
-        return batch
+        return RingBatch(stream.clause, raw, found, stream.layout, extra, stream.limits)
 
     def _followed(self, stream: Stream, cpu: int, raw: bytes, found: Found, extra: dict[str, Any]) -> Found:
         """Adds comm and pid to ``extra``; keeps the records of the process that is wanted."""
         assert self.follower is not None
         tasks = self.follower.tasks
-        thin = PackedBatch(0, raw, found.starts, stream.layout, found.times)
+        thin = RingBatch(0, raw, found, stream.layout)
         arrays = hasattr(found.times, "dtype")
         tids: Any = thin.array(TID) if arrays else thin.values(TID)
         times: Any = found.times
