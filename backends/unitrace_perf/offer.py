@@ -197,8 +197,11 @@ def _prefers_dynamic(machine: Machine, clause: Clause) -> bool:
         return False
     architecture = arch.architecture(str(machine.fact("kernel.arch")))
     fetched = _Fetched(clause.probe, architecture)
-    parts = conjuncts(clause.predicate)
-    return any(filters.filter_text(part, fetched.naming) for part in parts) and bool(fetched.fields)
+    for part in conjuncts(clause.predicate):
+        before = len(fetched.fields)
+        if filters.filter_text(part, fetched.naming) is not None and len(fetched.fields) > before:
+            return True
+    return False
 
 
 def _pmu(machine: Machine, clause: Clause) -> Share:

@@ -65,17 +65,37 @@ def split(data: bytes, ids: Collection[int], other: Callable[[int, int, int], No
     order; a range where they follow each other. ``ids``: those of the open events.
     ``other(offset, type, size)`` is called for each record that is no sample, in order.
     """
-    if len(data) >= VECTOR_FROM:
-        return _split_many(data, ids, other)
-    found: dict[int, list[int]] = {}
-    for at, kind, size, word in walk(data):
+    if not data:
+        return {}
+    return _split_many(data, ids, other) if len(data) >= VECTOR_FROM else _split_few(data, other)
+
+
+def _split_few(data: bytes, other: Callable[[int, int, int], None]) -> Mapping[int, Starts]:
+    words = memoryview(data).cast("Q")
+    step = words[0] >> 51  # size / 8
+    if step >= RAW // 8 and len(words) % step == 0 and _alike(set(words[::step].tolist()), step):
+        which = words[1::step].tolist()
+        if which.count(which[0]) == len(which):
+            return {which[0]: range(0, len(data), step * 8)}
+        found: dict[int, list[int]] = {id: [] for id in dict.fromkeys(which)}
+        for at, id in zip(range(0, len(data), step * 8), which):
+            found[id].append(at)
+        return found
+    found = {}
+    for at, kind, size, id in walk(data):
         if kind != SAMPLE:
             other(at, kind, size)
-        elif word in found:
-            found[word].append(at)
+        elif id in found:
+            found[id].append(at)
         else:
-            found[word] = [at]
+            found[id] = [at]
     return found
+
+
+def _alike(heads: set[int], step: int) -> bool:
+    """Whether all of these headers are of samples of ``step`` words. If so at each step of a buffer,
+    then, by induction from the first, these are its records. misc tells user from kernel mode."""
+    return {head & 0xFFFF_0000_FFFF_FFFF for head in heads} == {step << 51 | SAMPLE}
 
 
 def _split_many(
@@ -85,13 +105,10 @@ def _split_many(
     import numpy as np
 
     words = np.frombuffer(data, dtype="<u8")
-    step = int(words[0] >> np.uint64(51))  # size / 8
+    step = int(words[0]) >> 51
     if step >= RAW // 8 and len(words) % step == 0:
-        # All of one shape? If each header at this stride is that of such a sample, then, by
-        # induction from the first, these are the records.
-        shape = np.uint64(0xFFFF0000FFFFFFFF)  # type and size; misc tells user from kernel mode
-        heads = words[::step]
-        if int(words[0] & np.uint64(0xFFFFFFFF)) == SAMPLE and bool(((heads ^ words[0]) & shape == 0).all()):
+        shape = np.uint64(0xFFFF_0000_FFFF_FFFF)
+        if bool(((words[::step] & shape) == np.uint64(step << 51 | SAMPLE)).all()):
             size = step * 8
             which = words[1::step]
             if bool((which == which[0]).all()):
@@ -115,18 +132,17 @@ def _chain(
     """
     import numpy as np
 
-    # type 9, size a multiple of 8 and not 0, then a known id
-    looks = (words & np.uint64(0x0007_0000_FFFF_FFFF)) == SAMPLE
-    at = np.flatnonzero(looks[:-1])
-    sizes = (words[at] >> np.uint64(48)).astype(np.int64) >> 3
-    known = np.array(sorted(ids), dtype=np.uint64)
-    right = (sizes >= RAW // 8) & np.isin(words[at + 1], known)
-    at, sizes = at[right], sizes[right]
-    ends = at + sizes
+    at = np.flatnonzero(words.view("<u4")[:-2:2] == SAMPLE)
+    heads, which = words[at], words[at + 1]
+    steps = (heads >> np.uint64(51)).astype(np.int64)
+    right = (steps >= RAW // 8) & (heads & np.uint64(7 << 48) == 0) & _among(which, ids)
+    if not bool(right.all()):
+        at, steps = at[right], steps[right]
+    ends = at + steps
     # breaks[k]: guess k isn't followed, where it ends, by guess k + 1
     breaks = np.flatnonzero(ends[:-1] != at[1:])
     parts: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
-    place, total, guess = 0, len(words), 0
+    place, total = 0, len(words)
     while place < total:
         guess = int(np.searchsorted(at, place))
         if guess < len(at) and at[guess] == place:
@@ -152,21 +168,47 @@ def _chain(
     return starts << 3
 
 
+FEW = 16
+"""Ids up to which comparing with each is quicker than sorting."""
+
+
+def _among(
+    which: np.ndarray[tuple[int], np.dtype[np.uint64]], ids: Collection[int]
+) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    import numpy as np
+
+    if len(ids) > FEW:
+        found: np.ndarray[tuple[int], np.dtype[np.bool_]] = np.isin(which, np.array([*ids], np.uint64))
+        return found
+    known = np.zeros(len(which), np.bool_)
+    for id in ids:
+        known |= which == np.uint64(id)
+    return known
+
+
 def _grouped(
     which: np.ndarray[tuple[int], np.dtype[np.uint64]], starts: np.ndarray[tuple[int], np.dtype[np.int64]]
 ) -> Mapping[int, Starts]:
     """``starts`` by the id of each, order kept."""
     import numpy as np
 
+    found: dict[int, Starts] = {}
+    while len(which) and len(found) < FEW:
+        first = which[0]
+        same = which == first
+        if bool(same.all()):
+            return {**found, int(first): starts}
+        found[int(first)] = starts[same]
+        rest = ~same
+        which, starts = which[rest], starts[rest]
     if not len(which):
-        return {}
-    if bool((which == which[0]).all()):
-        return {int(which[0]): starts}
+        return found
     order = np.argsort(which, kind="stable")
     which, starts = which[order], starts[order]
     cuts = np.flatnonzero(which[1:] != which[:-1]) + 1
     firsts = np.concatenate((np.zeros(1, dtype=np.int64), cuts))
-    return {int(which[first]): part for first, part in zip(firsts, np.split(starts, cuts))}
+    found.update({int(which[first]): part for first, part in zip(firsts, np.split(starts, cuts))})
+    return found
 
 
 class Task:

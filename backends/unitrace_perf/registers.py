@@ -12,8 +12,18 @@ from collections.abc import Collection, Mapping
 __all__ = ["NUMBERS", "mask_of", "rank"]
 
 _X86_64 = {
-    "ax": 0, "bx": 1, "cx": 2, "dx": 3, "si": 4, "di": 5, "bp": 6, "sp": 7, "ip": 8, "flags": 9,
-    "cs": 10, "ss": 11,  # perf_reg_validate() refuses 12 to 15, ds to gs, on x86-64
+    "ax": 0,
+    "bx": 1,
+    "cx": 2,
+    "dx": 3,
+    "si": 4,
+    "di": 5,
+    "bp": 6,
+    "sp": 7,
+    "ip": 8,
+    "flags": 9,
+    "cs": 10,
+    "ss": 11,  # perf_reg_validate() refuses 12 to 15, ds to gs, on x86-64
     **{f"r{n}": 8 + n for n in range(8, 16)},
 }
 

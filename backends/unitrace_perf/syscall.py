@@ -37,11 +37,12 @@ CLOCK_MONOTONIC = 1
 
 FLAG_FD_CLOEXEC = 1 << 3
 
-# _IO('$', n) and its like: the same on every architecture that has SYSCALL_NUMBERS here but powerpc
+# _IO('$', n) and its like, as asm-generic/ioctl.h has them
 _IOC_ENABLE, _IOC_DISABLE, _IOC_SET_OUTPUT = 0x2400, 0x2401, 0x2405
 _IOC_SET_FILTER, _IOC_ID = 0x40082406, 0x80082407
 
-SYSCALL_NUMBERS = {"x86_64": 298, "aarch64": 241, "riscv64": 241, "s390x": 331}
+SYSCALL_NUMBERS = {"x86_64": 298, "aarch64": 241, "riscv64": 241}
+"""Little-endian machines only: the readers of samples count on it."""
 
 _ATTR = struct.Struct("=IIQQQQQIIQQQQIiQII")
 """struct perf_event_attr up to PERF_ATTR_SIZE_VER5 (4.1), packed as the kernel lays it out:
