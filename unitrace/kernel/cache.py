@@ -85,6 +85,18 @@ def _mapped(path: str) -> mmap.mmap | None:
         os.close(fd)
 
 
+KEEP = 4
+"""Files of one kind: as many kernels, or sets of modules, are remembered."""
+
+
+def _prune(place: str, written: str) -> None:
+    kind = written.partition(f"-{FORMAT}-")[0]
+    paths = [f"{place}/{name}" for name in os.listdir(place) if name.startswith(f"{kind}-")]
+    if len(paths) > KEEP:
+        for path in sorted(paths, key=lambda one: os.stat(one).st_mtime)[:-KEEP]:
+            os.unlink(path)
+
+
 def _write(place: str, path: str, content: bytes) -> None:
     if not content:
         return
@@ -99,6 +111,7 @@ def _write(place: str, path: str, content: bytes) -> None:
         finally:
             os.close(fd)
         os.rename(temporary, path)
+        _prune(place, os.path.basename(path))
     except OSError:
         try:
             os.unlink(temporary)

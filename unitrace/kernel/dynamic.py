@@ -65,18 +65,21 @@ class DynamicEvents:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def add(self, kind: str, name: str, place: str, fetch: Sequence[str] = ()) -> Made:
+    def add(self, kind: str, name: str, place: str, fetch: Sequence[str] = (), *, maxactive: int = 0) -> Made:
         """Make one event, disabled.
 
         ``kind``: "p", "r" (kprobe, kretprobe), "up", "ur" (uprobe, uretprobe), "e" (eprobe, 5.15),
         "f" (fprobe, 6.5; ``place`` ends in "%return" for the return). ``name``: any text; what
         isn't a C identifier's becomes "_", and a number is added where it is taken. ``place``:
         "do_sys_openat2+4", "/path:0xoffset", "sched.sched_switch". ``fetch``: "a=%di",
-        "f=+0($arg2):ustring".
+        "f=+0($arg2):ustring". ``maxactive`` ("r" only): how many calls may be under way before
+        returns are missed; 0: the kernel's own rule.
 
         BackendError with the kernel's own complaint where it refuses.
         """
         file, letter = _FILES[kind]
+        if maxactive and kind == "r":
+            letter = f"r{maxactive}"
         event = self._name(name)
         command = f"{letter}:{self.group}/{event} {place}"
         if fetch:

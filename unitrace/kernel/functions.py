@@ -10,19 +10,17 @@ bytes, on disk where there is a cache (kernel/cache.py).
 
 from __future__ import annotations
 
-import mmap
 import re
 
 from unitrace.contract.errors import BackendError
 from unitrace.contract.machine import Machine
 
 from . import cache, tracefs
+from . import survey as survey  # registers the facts asked for here
 
 __all__ = ["exists", "matching", "near"]
 
-Names = bytes | mmap.mmap
-
-_live: Names | None = None
+_live: bytes | None = None
 
 
 def exists(machine: Machine, name: str, module: str = "") -> bool:
@@ -57,41 +55,59 @@ def _expression(pattern: str) -> str:
 
 def near(machine: Machine, name: str, count: int = 5) -> list[str]:
     """Names close to one that doesn't exist, best first."""
-    names, wanted = _names(machine), name.encode()
-    found: dict[str, None] = {}
-    for piece in _pieces(wanted):
-        for match in re.finditer(rb"\n([^\n ]*%s[^\n ]*)" % re.escape(piece), names):
-            found[match[1].decode()] = None
-            if len(found) > 2000:
-                break
-        if len(found) > 20:
-            break
     import difflib
 
-    return difflib.get_close_matches(name, found, count, 0.6)
+    names, wanted = _names(machine), name.encode()
+    found: dict[bytes, None] = {}
+    for piece in _pieces(wanted):
+        found.update(dict.fromkeys(_containing(names, piece, 3000)))
+        if len(found) > 200:
+            break
+    pairs = _pairs(wanted)  # difflib takes 50 us a name: let it judge the few that share most letter pairs
+    best = sorted(found, key=lambda one: -2 * len(pairs & _pairs(one)) / (len(pairs) + len(one)))[:60]
+    return difflib.get_close_matches(name, [one.decode() for one in best], count, 0.6)
+
+
+def _containing(names: bytes, piece: bytes, limit: int) -> list[bytes]:
+    """Up to ``limit`` of the names that have ``piece`` in them."""
+    found: list[bytes] = []
+    at = names.find(piece)
+    while at >= 0 and len(found) < limit:
+        end = names.find(b"\n", at)
+        found.append(names[names.rfind(b"\n", 0, at) + 1 : end].partition(b" ")[0])
+        at = names.find(piece, end)
+    return found
+
+
+def _pairs(name: bytes) -> set[bytes]:
+    return {name[at : at + 2] for at in range(len(name) - 1)}
 
 
 def _pieces(name: bytes) -> list[bytes]:
     """Parts of a name that a misspelled one still shares with the right one, the most telling first."""
-    words = sorted((word for word in name.split(b"_") if len(word) > 3), key=len, reverse=True)
+    words = sorted((word for word in name.split(b"_") if len(word) > 2), key=len, reverse=True)
     half = max(4, len(name) // 2)
-    return [name, name[:half], name[-half:], *words[:3], *(word[:4] for word in words[:2])]
+    return [name, name[:half], name[-half:], *words[:3], name[:4], *(word[:4] for word in words[:2])]
 
 
-def _names(machine: Machine) -> Names:
+def _names(machine: Machine) -> bytes:
     """All names, one a line ("name" or "name [module]"), a newline first."""
     global _live
     if not machine.live:
         return _recorded(machine)
     if _live is None:
         source = _source(machine)
-        _live = cache.kept(
-            f"functions-{source.strip('/').replace('/', '-')}", cache.modules_key(), lambda: _list(source)
-        )
+        kind = f"functions-{source.rpartition('/')[2]}"
+        _live = bytes(cache.kept(kind, cache.modules_key(), lambda: _list(source)))
     return _live
 
 
 def _source(machine: Machine) -> str:
+    if machine.fact("kernel.version") < [
+        4,
+        20,
+    ]:  # kprobes on notrace functions are refused since 45408c4f9250
+        return "/proc/kallsyms"
     try:
         path = f"{tracefs.root(machine)}/available_filter_functions"
         with open(path, "rb", buffering=0) as file:
@@ -109,25 +125,17 @@ def _list(path: str) -> bytes:
 
 
 def _from_kallsyms(text: bytes) -> bytes:
-    """The text symbols, without those of modules' and the kernel's init sections, and of BPF."""
-    first, last = _bounds(text, b"_sinittext"), _bounds(text, b"_einittext")
-    lines = re.findall(rb"^([0-9a-f]+) [tTwW] ([^\t\n]+)(?:\t(\[\w+\]))?$", text, re.M)
-    init = range(first, last)
-    names = []
-    for address, name, module in lines:
-        if first < last and int(address, 16) in init:
-            continue
-        if module:
-            if module not in (b"[bpf]", b"[__builtin__ftrace]"):
-                names.append(name + b" " + module)
-        else:
-            names.append(name)
-    return b"\n" + b"\n".join(names) + b"\n"
+    """The text symbols, but for those that are gone after boot, BPF's, and paddings before functions."""
+    # the kernel's own are in order of address, so its init text is one piece
+    first, last = (re.search(rb"^[0-9a-f]+ \w %s$" % edge, text, re.M) for edge in _INIT_TEXT)
+    if first and last and first.start() < last.start():
+        text = text[: first.start()] + text[last.end() + 1 :]
+    found = re.findall(rb"^[0-9a-f]+ [tTwW] (?!__pfx_|__cfi_)(.*)$", text, re.M)
+    names = b"\n" + b"\n".join(found).replace(b"\t", b" ") + b"\n"
+    return re.sub(rb"\n[^\n ]+ \[(?:bpf|__builtin__\w+)\](?=\n)", b"", names) if b"[bpf]" in names else names
 
 
-def _bounds(text: bytes, symbol: bytes) -> int:
-    found = re.search(rb"^([0-9a-f]+) \w %s$" % symbol, text, re.M)
-    return int(found[1], 16) if found else 0
+_INIT_TEXT = (b"_sinittext", b"_einittext")
 
 
 def _recorded(machine: Machine) -> bytes:

@@ -110,33 +110,52 @@ def sweep(root: str) -> list[str]:
 class Guard:
     """Our end of the pipe to the guard. ``pid``: the process that it watches."""
 
-    __slots__ = ("_next", "_pipe", "pid")
+    __slots__ = ("_child", "_list", "_next", "_pipe", "pid")
 
     def __init__(self) -> None:
         self.pid = os.getpid()
         self._next = 0
-        self._pipe = _launch()
+        self._list: dict[int, bytes] = {}
+        self._pipe, self._child = _launch()
 
     def add(self, undo: tuple[str, ...]) -> int:
         """Have ``undo`` done when we die: ("rmdir", path), ("write", path, text), ("append", path, text)
         or ("group", tracefs root, group). Call it before making the thing. Returns a token."""
         self._next += 1
-        self._send(b"+%d\0" % self._next + "\0".join(undo).encode(errors="surrogateescape"))
+        message = b"+%d\0" % self._next + "\0".join(undo).encode(errors="surrogateescape")
+        self._list[self._next] = message
+        self._send(message)
         return self._next
 
     def done(self, token: int) -> None:
         """What ``token`` stands for is undone; forget it."""
+        self._list.pop(token, None)
         self._send(b"-%d" % token)
 
     def _send(self, message: bytes) -> None:
-        data = struct.pack("<I", len(message)) + message
         try:
-            while data:
-                data = data[os.write(self._pipe, data) :]
-        except BrokenPipeError:  # somebody killed the guard: start another for what comes
+            _write_message(self._pipe, message)
+        except BrokenPipeError:  # somebody killed the guard: another takes over its list
             os.close(self._pipe)
-            self._pipe = _launch()
-            os.write(self._pipe, data)
+            self._pipe, self._child = _launch()
+            for held in self._list.values():
+                _write_message(self._pipe, held)
+        if self._child:
+            self._reap()
+
+    def _reap(self) -> None:
+        """Take leave of the child between us and the guard, which ends at once."""
+        try:
+            if os.waitpid(self._child, os.WNOHANG)[0]:
+                self._child = 0
+        except ChildProcessError:  # somebody else's wait() had it
+            self._child = 0
+
+
+def _write_message(pipe: int, message: bytes) -> None:
+    data = struct.pack("<I", len(message)) + message
+    while data:
+        data = data[os.write(pipe, data) :]
 
 
 def guard() -> Guard:
@@ -147,8 +166,9 @@ def guard() -> Guard:
     return _guard
 
 
-def _launch() -> int:
-    """Start a guard process, as nobody's child; returns the pipe's writing end."""
+def _launch() -> tuple[int, int]:
+    """Start a guard process, by way of a child that ends at once, so that it is nobody's child. Returns the
+    pipe's writing end and that child's id; nobody waits for them."""
     import signal
     import warnings
 
@@ -174,8 +194,7 @@ def _launch() -> int:
     os.close(reading)
     if life >= 0:
         os.close(life)
-    os.waitpid(child, 0)
-    return writing
+    return writing, child
 
 
 def _forsake(keep: set[int]) -> None:
