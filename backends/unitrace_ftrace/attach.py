@@ -24,6 +24,9 @@ from .reader import TID, Reader, Ring, Stream
 
 __all__ = ["Attached"]
 
+NEVER = 1 << 63
+"""A time that no event reaches, ns: it isn't started yet."""
+
 
 class Attached:
     """Implements contract.backend.Attachment. BackendError where the kernel refuses; nothing stays then.
@@ -99,6 +102,8 @@ class Attached:
         self._enable(filters)
         layout = parse_header_page(instance.read("events/header_page"))
         self._reader = Reader([], streams, self._follower)
+        if follow:
+            self._reader.since = NEVER
         for cpu in instance.cpus():
             self._reader.rings.append(Ring(instance.path, cpu, layout, buffer_kib))
 

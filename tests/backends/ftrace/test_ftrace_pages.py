@@ -58,7 +58,9 @@ def test_times_add_up() -> None:
 
 
 def test_time_extend_and_stamp() -> None:
-    raw = page(1 << 40, time_extend(3 << 28), data(record(1, 1), 1), time_stamp(1 << 50), data(record(2, 1), 2))
+    raw = page(
+        1 << 40, time_extend(3 << 28), data(record(1, 1), 1), time_stamp(1 << 50), data(record(2, 1), 2)
+    )
     walked = both(raw)
     assert walked.events[1].times == [(1 << 40) + (3 << 28) + 1]
     assert walked.events[2].times == [(1 << 50) + 2]
@@ -138,7 +140,12 @@ def test_committed_bytes() -> None:
 def test_columns() -> None:
     payload = [struct.pack("<qI4s", -n, n * 3, b"ab\0c") for n in range(100)]
     raw = page(50, *[data(record(6, n, body), 2) for n, body in enumerate(payload)])
-    places = {"tid": Place(4, 4, "int", True), "a": Place(8, 8, "int", True), "b": Place(16, 4), "t": Place(20, 4, "text")}
+    places = {
+        "tid": Place(4, 4, "int", True),
+        "a": Place(8, 8, "int", True),
+        "b": Place(16, 4),
+        "t": Place(20, 4, "text"),
+    }
     columns = decode(raw, LAYOUT, 6, places)
     assert columns["nsecs"].tolist() == [50 + 2 * (n + 1) for n in range(100)]
     assert columns["tid"].tolist() == list(range(100))
