@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,27 @@ def test_comm_is_the_one_at_the_time() -> None:
     finally:
         libc.prctl(PR_SET_NAME, before)
     assert found[0] == [(0, b"one"), (1, b"a name that is "), (2, b""), (3, before)]
+
+
+def test_comm_and_tid_are_the_schedulers_own() -> None:
+    # The record of a switch holds the comm and tid of the task that it fires in: all tasks of the
+    # machine, kernel threads and idle ones among them.
+    probe = tracepoint("sched", "sched_switch")
+    columns = (field(probe, "prev_comm"), COMM_SITE, field(probe, "prev_pid"), TID)
+
+    def work() -> None:
+        for _ in range(3):
+            time.sleep(0.05)
+            child = os.fork()
+            if child == 0:
+                os._exit(0)
+            os.waitpid(child, 0)
+
+    found, lost = seen(work, clause(probe, columns), buffer_kib=4096)
+    assert lost == {}
+    assert found[0]
+    assert [row for row in found[0] if row[0] != row[1] or row[2] != row[3]] == []
+    assert {row[0] for row in found[0]} >= {Path("/proc/self/comm").read_bytes().strip()}
 
 
 def test_comm_of_a_child_from_fork_to_exec() -> None:
