@@ -85,7 +85,7 @@ class Tasks:
         except OSError:
             return
         try:
-            comm = os.read(fd, 64).removesuffix(b"\n")[:15]  # kworkers show more than task->comm has
+            comm = _own_name(os.read(fd, 64).removesuffix(b"\n"))
         except OSError:
             return
         finally:
@@ -243,6 +243,14 @@ class Tasks:
                 entries = np.searchsorted(np.array(life.times, times.dtype), times[rows], side="right") - 1
                 found[rows] = np.array(getattr(life, what), kind)[np.maximum(entries, 0)]
         return found
+
+
+def _own_name(shown: bytes) -> bytes:
+    """task->comm of what /proc shows: there kernel threads have long names (5.17), and a kworker's is
+    followed by "-" or "+" and its work (4.18; wq_worker_comm(), kernel/workqueue.c)."""
+    if shown.startswith(b"kworker/") and not shown.startswith(b"kworker/R-"):  # R: a rescuer, named so
+        shown = shown.partition(b"-")[0].partition(b"+")[0]
+    return shown[:15]
 
 
 def _idle(cpus: Sequence[int] | int | None, row: int) -> bytes:
