@@ -1,0 +1,170 @@
+"""``python -m tests.compat CHECKOUT EXECUTABLE``: bpftrace's runtime suite, run against an executable.
+
+CHECKOUT is a checkout of bpftrace's sources outside of this repository, in which somebody has built the programs
+that cases trace (``tests/testprogs``, ``tests/testlibs``). Nothing of it is copied.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.compat.match import unmet
+from tests.compat.report import Run, as_json, as_markdown, details
+from tests.compat.run import Outcome, Runner
+from tests.compat.stage import stage
+from tests.compat.suite import Case, SuiteError, load
+from tests.compat.tiers import TIERS, tier, vacuous
+
+PARALLEL = frozenset({"T1"})
+"""Tiers whose cases don't see each other; the others run one at a time."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the cases asked for; 0 if none failed, 1 if some did, 2 if the checkout can't be read."""
+    options = _options().parse_args(argv)
+    try:
+        cases = _chosen(options)
+    except SuiteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    silent = frozenset(
+        case.id for _, case in cases if vacuous(case, not unmet(case, "", options.checkout / "tests"))
+    )
+    runs = []
+    for executable in filter(None, [options.executable, options.compare]):
+        began = time.monotonic()
+        outcomes = _run(cases, options.checkout, executable, options.jobs, quiet=options.quiet)
+        runs.append(Run(_version(executable), outcomes, time.monotonic() - began, silent))
+    _summary(runs)
+    if options.json:
+        options.json.write_text(json.dumps([as_json(run) for run in runs], indent=1) + "\n")
+    if options.details:
+        options.details.write_text(details(runs[0]))
+    if options.write:
+        options.write.write_text(as_markdown(runs, _facts(options, runs)))
+    return 1 if any(outcome.state == "failed" for _, outcome in runs[0].outcomes) else 0
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.compat", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("checkout", type=Path, help="checkout of bpftrace's sources, test programs built")
+    parser.add_argument("executable", type=Path, help="unitrace, or bpftrace itself")
+    parser.add_argument(
+        "--tier", type=_tier_list, default=[*TIERS], metavar="T1,T2", help="these tiers (all)"
+    )
+    parser.add_argument("--suite", metavar="NAME,NAME", help="these suites")
+    parser.add_argument("--filter", type=re.compile, metavar="REGEX", help="cases whose suite.name has this")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="T1 cases at a time"
+    )
+    parser.add_argument("--compare", type=Path, metavar="EXECUTABLE", help="run this one too, for the report")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="the report, Markdown")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="each case's outcome and output")
+    parser.add_argument("--details", type=Path, metavar="FILE", help="failures with commands and outputs")
+    parser.add_argument("--quiet", action="store_true", help="no line for each failure")
+    return parser
+
+
+def _tier_list(text: str) -> list[str]:
+    tiers = text.split(",")
+    unknown = set(tiers) - set(TIERS)
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: the tiers are {', '.join(TIERS)}")
+    return tiers
+
+
+def _chosen(options: argparse.Namespace) -> list[tuple[str, Case]]:
+    chosen = []
+    for case in load(options.checkout):
+        of = tier(case, options.checkout)
+        if of is None or of not in options.tier:
+            continue
+        if options.suite and case.suite not in options.suite.split(","):
+            continue
+        if options.filter and not options.filter.search(case.id):
+            continue
+        chosen.append((of, case))
+    return chosen
+
+
+def _run(
+    cases: list[tuple[str, Case]], checkout: Path, executable: Path, jobs: int, *, quiet: bool
+) -> list[tuple[str, Outcome]]:
+    outcomes: list[Outcome | None] = [None] * len(cases)
+    with stage(executable) as staged:
+        runner = Runner(checkout.resolve(), staged)
+
+        def one(index: int) -> None:
+            outcome = outcomes[index] = runner.run(cases[index][1])
+            if outcome.state == "failed" and not quiet:
+                print(f"{cases[index][0]} {outcome.case.id}: {outcome.how}", file=sys.stderr, flush=True)
+
+        together = [i for i, (of, case) in enumerate(cases) if of in PARALLEL and not _alone(case)]
+        with ThreadPoolExecutor(max(1, jobs)) as pool:
+            list(pool.map(one, together))
+        for index in sorted(set(range(len(cases))) - set(together)):
+            one(index)
+    return [(of, outcome) for (of, _), outcome in zip(cases, outcomes) if outcome is not None]
+
+
+def _alone(case: Case) -> bool:
+    """Whether a case writes files whose names it doesn't choose afresh."""
+    return bool(re.search(r"/tmp/|/sys/", case.run + case.after + case.prog))
+
+
+def _version(executable: Path) -> str:
+    done = subprocess.run([executable, "--version"], capture_output=True, text=True, check=False)
+    return (done.stdout.strip().splitlines() or [executable.name])[-1]
+
+
+def _facts(options: argparse.Namespace, runs: list[Run]) -> list[tuple[str, str]]:
+    commit = subprocess.run(
+        ["git", "-C", options.checkout, "log", "-1", "--format=%h of %cs"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    words = ["python", "-m", "tests.compat", "CHECKOUT", "EXECUTABLE"]
+    if options.tier != [*TIERS]:
+        words += ["--tier", ",".join(options.tier)]
+    for name, value in (("--suite", options.suite), ("--filter", options.filter and options.filter.pattern)):
+        words += [name, value] if value else []
+    words += ["--compare", "BPFTRACE"] if options.compare else []
+    words += ["--write", str(options.write)]
+    return [
+        ("command", f"`{' '.join(words)}`"),
+        ("suite", commit.stdout.strip() or "unknown commit"),
+        ("executables", ", ".join(f"{run.version} ({run.seconds / 60:.1f} min)" for run in runs)),
+        ("kernel", f"{os.uname().release}, {os.uname().machine}"),
+        ("Python", platform.python_version()),
+        ("user", "root" if os.geteuid() == 0 else "not root"),
+        ("day", time.strftime("%Y-%m-%d")),
+    ]
+
+
+def _summary(runs: list[Run]) -> None:
+    for run in runs:
+        print(f"{run.version}: {run.seconds:.0f} s")
+        for of in TIERS:
+            counts = run.counts(of)
+            total = counts["passed"] + counts["failed"] + counts["skipped"]
+            if total:
+                print(
+                    f"  {of:4}{total:5} cases: {counts['passed']} passed ({counts['silent']} of them with"
+                    f" nothing to print), {counts['failed']} failed, {counts['skipped']} skipped"
+                )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
