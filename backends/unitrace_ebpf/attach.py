@@ -82,7 +82,7 @@ class Attached:
         for name, number in sorted(used.items(), key=lambda item: item[1]):
             plan = kept(request.map(name))
             self.kept[name] = plan, number
-            self.names[f"map:@{name}"] = maps.make(plan, self.cpus, version(self.machine))
+            self.names[f"map:{name}"] = maps.make(plan, self.cpus, version(self.machine))
             if not plan.scalar and zeros(plan) not in self.names:
                 self._map(zeros(plan), syscall.ARRAY, plan.value_size, 1)
 
@@ -166,18 +166,18 @@ class Attached:
     def snapshot(self, map: str) -> Snapshot:
         plan, _ = self.kept[map]
         batch = bool(self.machine.answer("bpf.batch"))
-        fd = self.names[f"map:@{map}"]
+        fd = self.names[f"map:{map}"]
         return snapshot.read(fd, plan, self.cpus, batch=batch, shown=map in self.zeroed)
 
     def clear(self, map: str) -> None:
-        snapshot.remove_all(self.names[f"map:@{map}"], self.kept[map][0], self.cpus)
+        snapshot.remove_all(self.names[f"map:{map}"], self.kept[map][0], self.cpus)
         self.zeroed.discard(map)
 
     def zero(self, map: str) -> None:
         plan, _ = self.kept[map]
         if plan.scalar and self.snapshot(map):
             self.zeroed.add(map)
-        snapshot.zero_all(self.names[f"map:@{map}"], plan, self.cpus)
+        snapshot.zero_all(self.names[f"map:{map}"], plan, self.cpus)
 
     def losses(self) -> Losses:
         found: dict[str, int] = {}
@@ -187,7 +187,7 @@ class Attached:
         for name, (_, number) in self.kept.items():
             count = sum(self._drops(number))
             if count:
-                found[f"map @{name} full"] = count
+                found[f"map {name} full"] = count
         missed = sum(_missed(fd) - before for fd, before in self.missed_before.items())
         if missed > 0:
             found["another BPF program was running"] = missed

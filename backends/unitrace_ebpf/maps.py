@@ -52,11 +52,11 @@ def kept(decl: MapDecl) -> Kept:
     """The layout of an aggregating map; CannotCompile where a part has none."""
     of = decl.value
     if not isinstance(of, Aggregate):
-        raise CannotCompile(f"@{decl.name}: it is set, not aggregated")
+        raise CannotCompile(f"{decl.name}: it is set, not aggregated")
     parts, end = _parts(decl.key, 0)
     size = -(-end // 8) * 8
     if size > KEY_MOST:
-        raise CannotCompile(f"@{decl.name}: a key of {size} bytes")
+        raise CannotCompile(f"{decl.name}: a key of {size} bytes")
     sizes = {"count": 8, "sum": 8 if parts else 16, "min": 16, "max": 16, "avg": 16, "stats": 16}
     if of.function in sizes:
         value = sizes[of.function]
@@ -69,7 +69,7 @@ def kept(decl: MapDecl) -> Kept:
     else:
         raise CannotCompile(f"{of.function}()")
     if value > VALUE_MOST:
-        raise CannotCompile(f"@{decl.name}: {value // 8} buckets")
+        raise CannotCompile(f"{decl.name}: {value // 8} buckets")
     return Kept(decl, of.function, of.signed, of.parameters, parts, size, value)
 
 
@@ -92,7 +92,7 @@ def _parts(types: tuple[Type, ...], at: int) -> tuple[tuple[Part, ...], int]:
 
 def make(plan: Kept, cpus: int, version: tuple[int, int]) -> int:
     """The BPF map: one per-CPU array element without a key, else a per-CPU hash. A file descriptor."""
-    name = f"ut_{plan.decl.name}"
+    name = f"ut_{plan.decl.name[1:]}"
     if plan.scalar:
         return syscall.map_create(syscall.PERCPU_ARRAY, 4, plan.value_size, 1, name=name)
     entries = max(1, plan.decl.entries)

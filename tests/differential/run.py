@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import NamedTuple
 
 import unitrace
 from tests.differential.table import Case
+from tests.differential.workloads import Workload
 from unitrace.output.sink import Writer
 from unitrace.output.text import TextSink
 
@@ -35,8 +35,16 @@ class _Kept(Writer):
 
 
 def run_case(case: Case, backend: str) -> Outcome:
-    """Trace the case's workload, in this process, on ``backend``."""
-    program = case.program.replace("PID", str(os.getpid()))
+    """Trace the case's workload, in a process of its own, on ``backend``."""
+    work = Workload(case.workload)
+    try:
+        return _traced(case, backend, work)
+    finally:
+        work.close()
+
+
+def _traced(case: Case, backend: str, work: Workload) -> Outcome:
+    program = case.program.replace("PID", str(work.pid))
     try:
         run = unitrace.trace(program, backend)
     except (unitrace.BackendError, unitrace.ProbeError) as error:
@@ -44,12 +52,11 @@ def run_case(case: Case, backend: str) -> Outcome:
     kept = _Kept()
     sink = TextSink(kept, quiet=True, bare="{" not in case.program)
     with run:
-        case.workload()
+        work.run()
         sink.emit(run.finish())
-    lost = run.stats.losses
+    if run.stats.losses:
+        return Outcome("unequal", f"lost {run.stats.losses}")
     text = kept.data.decode(errors="backslashreplace")
     expected = case.expected() if callable(case.expected) else case.expected
     same = bool(expected.search(text)) if isinstance(expected, re.Pattern) else text == expected
-    if lost:
-        return Outcome("unequal", f"lost {lost}")
     return Outcome("equal" if same else "unequal", text)

@@ -1,4 +1,7 @@
-"""Workloads whose events are known to the last field, made by this process itself."""
+"""Workloads whose events are known to the last field, run by a process of their own.
+
+A tracer makes system calls itself, so the events of the tracing process can't be told to the last one.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,10 @@ import os
 import shutil
 import subprocess
 import tempfile
+import traceback
+from collections.abc import Callable
 
-__all__ = ["LIBC", "OFFSETS", "WHENCES", "executed", "getppid", "lseeks", "opens", "renames"]
+__all__ = ["LIBC", "OFFSETS", "WHENCES", "Workload", "executed", "getppid", "lseeks", "opens", "renames"]
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.lseek64.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int]
@@ -16,19 +21,52 @@ LIBC.lseek64.restype = ctypes.c_int64
 
 OFFSETS = (0, 5, -1, 7, 7, 1 << 33, -(1 << 40), 100, 3, 64)
 WHENCES = (0, 1, 2, 0, 1, 0, 0, 2, 1, 5)
-RESULTS: list[int] = []
-"""What the last ``lseeks`` returned, as the kernel has it (-errno)."""
 
 
-def lseeks(times: int = 1) -> None:
-    """lseek() on /dev/null with every pair of OFFSETS and WHENCES, in order."""
-    RESULTS.clear()
+class Workload:
+    """A forked child, ``pid``, that runs ``job`` once it is told to."""
+
+    def __init__(self, job: Callable[[], None]) -> None:
+        wait, self._go = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            status = 1
+            try:
+                os.close(self._go)
+                if os.read(wait, 1):
+                    job()
+                    status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        os.close(wait)
+
+    def run(self) -> None:
+        """Let it run to its end. Where it fails, this does too."""
+        os.write(self._go, b"g")
+        self.close()
+
+    def close(self) -> None:
+        """Reap it, run or not."""
+        if self._go >= 0:
+            os.close(self._go)
+            self._go = -1
+            status = os.waitpid(self.pid, 0)[1]
+            assert status in (0, 256), f"the workload ended with {status}"
+
+
+def lseeks(times: int = 1) -> list[int]:
+    """lseek() on /dev/null with every pair of OFFSETS and WHENCES, in order. What the kernel
+    returned: -errno for a failure."""
+    results = []
     fd = os.open("/dev/null", os.O_RDONLY)
     for _ in range(times):
         for offset, whence in zip(OFFSETS, WHENCES):
             got = LIBC.lseek64(fd, offset, whence)
-            RESULTS.append(got if got != -1 else -ctypes.get_errno())
+            results.append(got if got != -1 else -ctypes.get_errno())
     os.close(fd)
+    return results
 
 
 def getppid(times: int = 25) -> None:

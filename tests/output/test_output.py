@@ -148,13 +148,13 @@ def test_map_text_orders_by_value_and_takes_the_last() -> None:
     assert map_text(MapShown(decl, content)) == b"@[b, 2]: 5\n@[c, -1]: 5\n@[a, 1]: 9\n"
     assert map_text(MapShown(decl, content, top=1)) == b"@[a, 1]: 9\n"
     assert map_text(MapShown(decl, content, top=1, divisor=2)) == b"@[a, 1]: 4\n"
-    assert map_text(MapShown(MapDecl("x", (), COUNT), {(): 3})) == b"@x: 3\n"
+    assert map_text(MapShown(MapDecl("@x", (), COUNT), {(): 3})) == b"@x: 3\n"
     strings = MapDecl("@s", (INT64,), COMM)
     assert map_text(MapShown(strings, {(2,): b"x", (-1,): b"y"})) == b"@s[-1]: y\n@s[2]: x\n"
 
 
 def test_keyed_hist_text() -> None:
-    shown = map_text(MapShown(MapDecl("h", (COMM,), HIST), {(b"sh",): {2: 1}})).split(b"\n")
+    shown = map_text(MapShown(MapDecl("@h", (COMM,), HIST), {(b"sh",): {2: 1}})).split(b"\n")
     assert shown[0] == b"@h[sh]:" and shown[1].startswith(b"[1] ") and shown[2:] == [b"", b""]
 
 
@@ -192,10 +192,10 @@ def test_json_is_bpftraces() -> None:
     sink.emit(
         [
             Printed(b"%d %s", (INT64, COMM), (1, b'"\xff')),
-            MapShown(MapDecl("a", (), INT64), {(): 1}),
-            MapShown(MapDecl("t", (Tuple((INT64, COMM)),), COUNT), {((-1, b"ab"),): 2**64 - 1}),
-            MapShown(MapDecl("h", (), HIST), {(): {0: 1, 1: 2, 3: 1}}),
-            MapShown(MapDecl("e", (INT64,), COUNT), {}),
+            MapShown(MapDecl("@a", (), INT64), {(): 1}),
+            MapShown(MapDecl("@t", (Tuple((INT64, COMM)),), COUNT), {((-1, b"ab"),): 2**64 - 1}),
+            MapShown(MapDecl("@h", (), HIST), {(): {0: 1, 1: 2, 3: 1}}),
+            MapShown(MapDecl("@e", (INT64,), COUNT), {}),
         ]
     )
     lines = [json.loads(line) for line in held.data.splitlines()]

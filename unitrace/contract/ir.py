@@ -330,7 +330,7 @@ class Clause(Record):
 
 class MapDecl(Record):
     """A map: key types (() for a scalar), its value's type (an Aggregate for count() and its
-    like), and how many keys it may hold."""
+    like), and how many keys it may hold. ``name`` includes its ``@``, here and in every node."""
 
     name: str
     key: tuple[Type, ...]

@@ -107,7 +107,8 @@ Snapshot = Mapping[tuple[Any, ...], Any]
 """A map's content: key parts (int, bytes, bool, nested tuples) to a value. Values of aggregates:
 
 count, sum: int. min, max: int. avg, stats: (count, total). hist, lhist: {bucket: count}, where
-bucket is the index that hist_bucket() and lhist_bucket() give.
+bucket is the index that hist_bucket() and lhist_bucket() give. tseries: {interval: value}, where
+interval is time // interval_ns.
 """
 
 Losses = Mapping[str, int]

@@ -53,6 +53,7 @@ class Runtime:
         self.kept = kept or {}
         self.stores = {decl.name: Store(decl, self.full) for decl in maps}
         self.own = Own()
+        self.started = time.monotonic_ns()
         self._warned: dict[tuple[str, object], list[object]] = {}
 
     def setting(self, name: str, default: int) -> int:

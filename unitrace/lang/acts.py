@@ -70,7 +70,7 @@ class Acts(Texts):
                         raise self.fault("print() expects a literal number for top and div", arg)
                 if info.decl() is None:
                     raise self.not_yet(f"Undefined map: @{name}", first)
-                return self.act(node, tuple(extra), map=name)
+                return self.act(node, tuple(extra), map=f"@{name}")
         if len(node.args) > 1:
             if isinstance(first, ast.Map):
                 raise self.fault(
@@ -100,7 +100,7 @@ class Acts(Texts):
         info = self.unit.map(name)
         if info.decl() is None:
             raise self.not_yet(f"Undefined map: @{name}", arg)
-        return self.act(node, map=name)
+        return self.act(node, map=f"@{name}")
 
     _call_clear = _call_zero = _whole_map
 

@@ -157,7 +157,7 @@ class Calls(Acts):
         assert isinstance(info.value, Aggregate)
         if args and info.value.signed:
             args = (rules.cast(args[0], INT64),)
-        self.emit(ir.MapUpdate(info.name, key, args))
+        self.emit(ir.MapUpdate(info.spelled, key, args))
 
     def _parameters(self, node: ast.Call) -> tuple[int, ...]:
         name = node.name
@@ -241,7 +241,7 @@ class Calls(Acts):
         info.read = True
         if info.value is None:
             raise self.not_yet(f"Undefined map: @{info.name}", first)
-        return ir.MapGet(info.value, info.name, key)
+        return ir.MapGet(info.value, info.spelled, key)
 
     def _call_has_key(self, node: ast.Call) -> ir.Expr:
         return ir.Call(
@@ -267,7 +267,7 @@ class Calls(Acts):
                 )
             if info.value is None:
                 raise self.not_yet(f"Undefined map: @{info.name}", first)
-            target = ir.MapGet(info.value, info.name, ())
+            target = ir.MapGet(info.value, info.spelled, ())
         else:
             target = self._key_call(
                 node, "call to delete() expects a map with explicit keys (non-scalar map)"
@@ -299,7 +299,7 @@ class Calls(Acts):
             if info.value is None or info.key is None:
                 raise self.not_yet(f"Undefined map: @{info.name}", arg)
             info.read = True
-            return ir.Call(INT64, "len", (ir.MapGet(info.value, info.name, ()),))
+            return ir.Call(INT64, "len", (ir.MapGet(info.value, info.spelled, ()),))
         value = self.value(arg)
         if not isinstance(value.type, Stack):
             raise self.fault("len() expects a map or stack to be provided", node)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unitrace.contract import ir
-from unitrace.contract.types import COMM, INT64, UINT32, UINT64, VOID, Bool, Enum, Int, Pointer, Str, Type
+from unitrace.contract.types import INT64, UINT64, VOID, Bool, Enum, Int, Pointer, Str, Type
 
 __all__ = ["LONGEST", "shown"]
 
@@ -14,9 +14,10 @@ _NAMED = frozenset(("tracepoint", "rawtracepoint", "kprobe", "fentry", "usdt"))
 
 
 def shown(probe: ir.Probe) -> ir.Show:
-    """The Show of a probe: cpu, comm and tid, then its arguments, or the value that it returned."""
-    names: list[str] = ["cpu", "comm", "tid"]
-    values: list[ir.Expr] = [ir.Site(UINT32, "cpu"), ir.Site(COMM, "comm"), ir.Site(UINT32, "tid")]
+    """The Show of a probe: its arguments, or the value that it returned. Time, CPU, comm and tid
+    come with every Show."""
+    names: list[str] = []
+    values: list[ir.Expr] = []
     if probe.kind in _NAMED:
         for field in probe.fields:
             if field.name.startswith("__") and field.name not in ("__data",):

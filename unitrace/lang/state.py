@@ -56,16 +56,25 @@ class MapInfo:
         self.read = False
         self.place: tuple[int, int] = (0, 0)
 
+    @property
+    def spelled(self) -> str:
+        """The map's name in the IR: with its ``@``, so that the nameless map has one too."""
+        return f"@{self.name}"
+
     def decl(self) -> MapDecl | None:
         """The IR's declaration; None where the types never became known."""
         key = () if self.keyed is False else self.key
         if self.value is None or key is None:
             return None
-        return MapDecl(self.name, key, self.value, self.entries)
+        return MapDecl(self.spelled, key, self.value, self.entries)
 
 
 class Unit:
-    """A program that is being compiled. ``changed``: a type became wider in this round."""
+    """A program that is being compiled.
+
+    ``changed``: in this round a type became another after something had seen it; ``waiting``: a statement
+    had to wait for a type.
+    """
 
     def __init__(
         self,
@@ -92,6 +101,7 @@ class Unit:
         self.errors: list[SpecError] = []
         self.warnings: dict[tuple[str, int, int], SpecError] = {}
         self.changed = False
+        self.waiting = False
         self.label_length = 16
 
     def setting(self, name: str, default: int) -> int:

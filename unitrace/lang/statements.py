@@ -82,7 +82,6 @@ class Body(Values):
                 raise self.fault(f"Invalid variable declaration type: {spelled(of)}", node)
             if slot.type is None or not slot.fixed:
                 slot.type, slot.fixed, slot.flexible = of, True, False
-                self.unit.changed = True
         if value is not None:
             self.emit(ir.Assign(slot.name, self.widen(slot, value, node)))
         elif slot.type is not None:
@@ -140,7 +139,6 @@ class Body(Values):
                 info.value = INT64 if rules.signed(value.type) else rules.as_integer(value.type)
                 if isinstance(info.value, Int):
                     info.value = Int(64, info.value.signed)
-                self.unit.changed = True
             if isinstance(info.value, Aggregate):
                 raise self.fault(
                     f"Type mismatch for @{info.name}: trying to assign value of type "
@@ -148,9 +146,9 @@ class Body(Values):
                     f"map already has a type '{spelled(info.value)}'",
                     node,
                 )
-            value = self.binary(node.op[:-1], ir.MapGet(info.value, info.name, key), value, node)
+            value = self.binary(node.op[:-1], ir.MapGet(info.value, info.spelled, key), value, node)
         value = self.widen_map(info, value, node)
-        self.emit(ir.MapSet(info.name, key, value))
+        self.emit(ir.MapSet(info.spelled, key, value))
 
     # -- expressions ----------------------------------------------------------------------------
 
@@ -283,15 +281,15 @@ class Body(Values):
         key = info.key[0] if len(info.key) == 1 else Tuple(info.key)
         of = Tuple((key, value))
         body, name = self._loop_body(node, of)
-        self.emit(ir.ForEach(name, info.name, of, body))
+        self.emit(ir.ForEach(name, info.spelled, of, body))
 
     def _loop_body(self, node: ast.For, of: Type) -> tuple[tuple[ir.Stmt, ...], str]:
         self.here.scopes.append({})
         try:
             slot = self.declare(node.name, node)
             if slot.type != of:
+                self.unit.changed = self.unit.changed or slot.type is not None
                 slot.type, slot.flexible, slot.fixed = of, False, False
-                self.unit.changed = True
             return self._body(node.body), slot.name
         finally:
             self.here.scopes.pop()

@@ -77,7 +77,7 @@ class Values(Calls):
         if info.value is None:
             raise self.not_yet(f"Undefined map: @{info.name}", node)
         of = info.value
-        return ir.MapGet(of, info.name, key)
+        return ir.MapGet(of, info.spelled, key)
 
     def _TupleExpr(self, node: ast.TupleExpr) -> ir.Expr:
         values = [self._tuple_item(one, part) for one, part in zip(self.several(node.items), node.items)]
@@ -375,16 +375,15 @@ class Values(Calls):
         key = () if target.key is None else self.key(info, target, target.key)
         if info.value is None:
             info.value, info.flexible = INT64, False
-            self.unit.changed = True
         self._check_increment(info.value, node)
-        before = ir.MapGet(info.value, info.name, key)
+        before = ir.MapGet(info.value, info.spelled, key)
         old: ir.Expr = before
         if not node.prefix and not self.quiet:
             old = self.hoist(before)
         value = self.widen_map(info, self.binary(op, before, rules.literal(1), node), node)
-        self.emit(ir.MapSet(info.name, key, value))
+        self.emit(ir.MapSet(info.spelled, key, value))
         assert info.value is not None
-        return ir.MapGet(info.value, info.name, key) if node.prefix else rules.cast(old, info.value)
+        return ir.MapGet(info.value, info.spelled, key) if node.prefix else rules.cast(old, info.value)
 
     def _check_increment(self, of: Type, node: ast.Increment) -> None:
         if not isinstance(of, (Int, Pointer)):

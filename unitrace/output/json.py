@@ -123,7 +123,7 @@ class JsonSink:
         if not pairs:
             return None
         kind = decl.value.function if isinstance(decl.value, Aggregate) else ""
-        name = "@" + decl.name.lstrip("@")
+        name = decl.name
         values = {self._key(decl.key, key): self._value(decl.value, value) for key, value in pairs}
         word = "map"
         if kind in ("hist", "lhist"):

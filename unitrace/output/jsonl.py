@@ -138,7 +138,7 @@ class JsonLinesSink:
         kind = shown.decl.value
         return {
             "type": "map",
-            "name": "@" + shown.decl.name.lstrip("@"),
+            "name": shown.decl.name,
             "function": kind.function if isinstance(kind, Aggregate) else None,
             "entries": [
                 {

@@ -29,7 +29,7 @@ def entries(shown: MapShown) -> list[tuple[tuple[Any, ...], Any]]:
 def map_text(shown: MapShown, resolve: Resolver | None = None) -> bytes:
     """The whole map as text."""
     decl = shown.decl
-    name = b"@" + decl.name.lstrip("@").encode()
+    name = decl.name.encode()
     lines: list[bytes] = []
     for key, value in entries(shown):
         head = name + key_text(decl.key, key, resolve) + b":"

@@ -99,7 +99,7 @@ def _verb(stmt: Stmt) -> str:
     if isinstance(stmt, Act):
         return stmt.name
     if isinstance(stmt, (MapUpdate, MapSet)):
-        return f"@{stmt.map}" if not stmt.map.startswith("@") else stmt.map
+        return stmt.map
     if isinstance(stmt, Assign):
         return "variables"
     return type(stmt).__name__.lower()

@@ -87,7 +87,7 @@ class Aggregates(Scalars):
             self.code.store(FP, slot + part.offset, R0, part.type.size)
 
     def _lookup(self, plan: Kept, key: int) -> None:
-        self.code.map(R1, f"map:@{plan.decl.name}")
+        self.code.map(R1, f"map:{plan.decl.name}")
         self.address(R2, FP, key)
         self.code.call("map_lookup_elem")
 
@@ -110,7 +110,7 @@ class Aggregates(Scalars):
             code.exit()  # never: an array has its element 0
             code.place(there)
             code.mov(R3, R0)
-        code.map(R1, f"map:@{plan.decl.name}")
+        code.map(R1, f"map:{plan.decl.name}")
         self.address(R2, FP, key)
         code.alui("mov", R4, 1)
         code.call("map_update_elem")
@@ -156,8 +156,6 @@ class Aggregates(Scalars):
     _stats = _avg
 
     def _extreme(self, plan: Kept, value: int, op: str) -> None:
-        """Atomic or not: who comes between read and write is on this CPU, and has put a value that
-        this one may hide. So the write is repeated once where the place has changed meanwhile."""
         code = self.code
         put, done = code.label(), code.label()
         code.load(R1, FP, value, 8)
@@ -208,20 +206,18 @@ class Aggregates(Scalars):
         self._bucket(plan, weight)
 
     def _lhist(self, plan: Kept, value: int, weight: int) -> None:
-        """model.lhist_bucket."""
+        """model.lhist_bucket, the value as int64 as for hist."""
         code = self.code
         low, high, step = plan.parameters
         above, inside, found = code.label(), code.label(), code.label()
-        less, least = ("s<", "s>=") if plan.signed else ("<", ">=")
         code.load(R1, FP, value, 8)
-        if plan.signed or low > 0:
-            code.const(R2, low)
-            code.jump_if(least, R1, R2, above)
-            code.alui("mov", R1, 0)
-            code.jump(found)
+        code.const(R2, low)
+        code.jump_if("s>=", R1, R2, above)
+        code.alui("mov", R1, 0)
+        code.jump(found)
         code.place(above)
         code.const(R2, high)
-        code.jump_if(less, R1, R2, inside)
+        code.jump_if("s<", R1, R2, inside)
         code.const(R1, plan.value_size // 8 - 1)
         code.jump(found)
         code.place(inside)
