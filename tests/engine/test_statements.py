@@ -27,7 +27,21 @@ from tests.engine.programs import (
 )
 from unitrace.contract import ir
 from unitrace.contract.errors import BackendError, SpecError, UnitraceError
-from unitrace.contract.types import BOOL, COMM, INT64, UINT64, Aggregate, Array, Member, Str, Struct, Tuple
+from unitrace.contract.types import (
+    BOOL,
+    COMM,
+    INT64,
+    UINT64,
+    Aggregate,
+    Array,
+    Formatted,
+    Member,
+    Stack,
+    Str,
+    Struct,
+    Symbol,
+    Tuple,
+)
 from unitrace.engine.compile import MOST_TURNS
 from unitrace.output.records import (
     Event,
@@ -234,9 +248,14 @@ def test_time_series_keep_the_newest_intervals() -> None:
     maps = [decl("@", "tseries", parameters=(10, 3))]
     engine, _ = engine_of(program(clause(ir.MapUpdate("@", (), (arg("a"),))), maps=maps))
     engine.feed([rows(0, [5, 12, 15, 31, 52], a=[1, 2, 3, 4, -5])], None)
-    assert engine.maps()["@"][()] == {3: (1, 4, 4, 4, 4), 5: (1, -5, -5, -5, -5)}
+    assert engine.maps()["@"][()] == {3: 4, 5: -5}
     engine.feed([rows(0, [9, 58], a=[7, 9])], None)
-    assert engine.maps()["@"][()] == {3: (1, 4, 4, 4, 4), 5: (2, 9, 4, -5, 9)}
+    assert engine.maps()["@"][()] == {3: 4, 5: 9}
+    for which, expected in enumerate([2, 9, -5, 4], 1):
+        maps = [decl("@", "tseries", parameters=(10, 3, which))]
+        engine, _ = engine_of(program(clause(ir.MapUpdate("@", (), (arg("a"),))), maps=maps))
+        engine.feed([rows(0, [52, 58], a=[-5, 9])], None)
+        assert engine.maps()["@"][()] == {5: expected}
 
 
 # --- values --------------------------------------------------------------------------------------
@@ -341,6 +360,10 @@ def test_exit_stops_at_that_very_event_and_end_still_runs() -> None:
     assert engine.exit_code == 0 and engine.next_due() is None
 
 
+def word(pointer: int, text: bytes) -> tuple[ir.Expr, ir.Expr]:
+    return num(pointer, U64), ir.Const(Str(8), text)
+
+
 def test_cat_system_time_and_join(tmp_path: Path) -> None:
     file = tmp_path / "some file"
     file.write_bytes(b"content\n")
@@ -350,9 +373,7 @@ def test_cat_system_time_and_join(tmp_path: Path) -> None:
         ir.Act("cat", (), b"/no/such/file"),
         ir.Act("system", (num(5),), b"echo out %d; echo err >&2"),
         ir.Act("time", (), b"%Y"),
-        ir.Act(
-            "join", (ir.TupleOf(Tuple((Str(4), Str(4))), (ir.Const(Str(4), b"a"), ir.Const(Str(4), b"b"))),)
-        ),
+        ir.Act("join", (*word(1, b"a"), *word(1, b"b"), *word(0, b"c")), b" "),
         unsafe=True,
     )
     assert emitted[0] == Text("cat", b"content\n")
@@ -473,3 +494,24 @@ def test_unsigned_map_values_stay_unsigned() -> None:
     engine, _ = engine_of(program(begin(*body), maps=maps))
     engine.begin()
     assert engine.maps()["@"] == {((1 << 64) - 1,): (1 << 64) - 1}
+
+
+def test_values_are_rendered_as_people_read_them() -> None:
+    engine, _ = engine_of(program())
+    render = engine.resolve
+    assert render(Formatted("inet", 24), b"\x7f\0\0\1") == b"127.0.0.1"
+    assert render(Formatted("inet", 24), bytes(15) + b"\1") == b"::1"
+    assert render(Formatted("mac", 6), bytes((5, 4, 3, 2, 1, 0xAB))) == b"05:04:03:02:01:AB"
+    assert render(Formatted("strerror"), 2) == b"No such file or directory"
+    assert render(Formatted("timestamp", 16, "%Y"), time.monotonic_ns()) == time.strftime("%Y").encode()
+    assert render(Symbol("user"), (1, 0)) == b"0x1"
+    assert render(Stack("kernel"), (1,)).startswith(b"\n    ")
+
+
+def test_our_own_functions_have_names() -> None:
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    address = ctypes.cast(libc.getpid, ctypes.c_void_p).value
+    engine, _ = engine_of(program())
+    assert b"getpid" in engine.resolve(Symbol("user"), (address, os.getpid()))

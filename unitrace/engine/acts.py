@@ -8,8 +8,9 @@ clear, zero             ``map``
 exit                    ``args``: (code,) or ()
 time                    ``text``: format ("%H:%M:%S\\n" if empty)
 cat, system             ``text``: format, ``args``: values (system needs --unsafe)
-join                    ``args``: (words,) with words a tuple of strings; ``text``: separator
-signal                  ``args``: (number or name,): to this process, from its own clauses (--unsafe)
+join                    ``args``: pairs (pointer, string), up to the first null pointer; ``text``: separator
+signal, signal_thread   ``args``: (number,): to this process, from its own clauses (--unsafe)
+debugf                  ``text``: format, ``args``: values; into the kernel's trace, as bpf_trace_printk does
 assert                  ``args``: (condition,), ``text``: message
 """
 
@@ -18,11 +19,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any
 
 from unitrace.contract import ir
 from unitrace.contract.errors import BackendError, SpecError
-from unitrace.contract.types import Str
 from unitrace.output.records import (
     Joined,
     MapShown,
@@ -48,8 +49,12 @@ def act(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
     that user space can't do or mustn't."""
     method = _TABLE.get(stmt.name)
     if method is None:
-        raise SpecError(f"{stmt.name}() can't be done in user space", span=stmt.span or scope.clause.span)
-    if stmt.name in ("system", "signal") and not scope.runtime.unsafe:
+        raise BackendError(
+            f"{stmt.name}() can't be done in user space",
+            span=stmt.span or scope.clause.span,
+            remedy="use a backend that runs the clause in the kernel (eBPF)",
+        )
+    if stmt.name in _UNSAFE and not scope.runtime.unsafe:
         raise BackendError(
             f"{stmt.name}() is unsafe", span=stmt.span or scope.clause.span, remedy="add --unsafe"
         )
@@ -182,12 +187,11 @@ def _join(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
         raise SpecError("join() takes an array of strings", span=stmt.span)
     runtime, separator = scope.runtime, stmt.text or b" "
 
-    def join(words: Any, between: bytes = separator) -> None:
-        if isinstance(words, bytes):
-            words = (words,)
-        runtime.emit(Joined(between.join(bytes(word) for word in words)))
+    def join(values: tuple[Any, ...]) -> None:
+        words = takewhile(lambda pair: pair[0], zip(values[::2], values[1::2]))
+        runtime.emit(Joined(separator.join(word for _, word in words)))
 
-    return f"{scope.bind(join)}{_args(stmt, scope)}"
+    return f"{scope.bind(join)}({_args(stmt, scope)})"
 
 
 def _signal(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
@@ -198,33 +202,48 @@ def _signal(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
             remedy="use a backend that runs the clause in the kernel (eBPF)",
         )
 
-    def send(which: int | bytes) -> None:
-        import signal
-
-        if isinstance(which, bytes):
-            name = which.decode("ascii", "replace").upper()
-            number = getattr(signal, name if name.startswith("SIG") else "SIG" + name, 0)
-        else:
-            number = which
+    def send(number: int) -> None:
         try:
-            os.kill(os.getpid(), int(number))
-        except (OSError, ValueError) as error:
+            os.kill(os.getpid(), number)
+        except (OSError, OverflowError) as error:
             scope.runtime.emit(Message("error", f"signal {number}: {error}", stmt.span))
 
-    first = stmt.args[0] if stmt.args else ir.Const(Str(32), stmt.text)
-    return f"{scope.bind(send)}({scope.text(first)})"
+    return f"{scope.bind(send)}{_args(stmt, scope)}"
 
+
+def _debugf(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
+    from unitrace.output.printf import Format
+
+    runtime, form = scope.runtime, Format(stmt.text, _types(stmt))
+
+    def debugf(values: tuple[Any, ...]) -> None:
+        path = "/sys/kernel/tracing/trace_marker"
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(descriptor, form.row(values))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            runtime.warn(f"debugf(): {path}: {os.strerror(error.errno or 5)}", stmt.span, stmt)
+
+    return f"{scope.bind(debugf)}({_args(stmt, scope)})"
+
+
+_UNSAFE = frozenset({"signal", "signal_thread", "system"})
 
 _TABLE: dict[str, Callable[[ir.Act, Scope, Callable[[], str]], str]] = {
     "assert": _assert,
     "cat": _cat,
     "clear": _emptied,
+    "debugf": _debugf,
     "errorf": _printf,
     "exit": _exit,
     "join": _join,
     "print": _print,
     "printf": _printf,
     "signal": _signal,
+    "signal_thread": _signal,
     "system": _system,
     "time": _time,
     "warnf": _printf,

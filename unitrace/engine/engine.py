@@ -14,6 +14,7 @@ can be told from another: clauses that only aggregate, into maps that no event r
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -31,7 +32,9 @@ from .timers import Timer, period
 
 if TYPE_CHECKING:
     from unitrace.contract.backend import Attachment
+    from unitrace.contract.types import Type
 
+    from .resolve import Resolver
     from .vector import Vector
 
 __all__ = ["Engine"]
@@ -64,6 +67,7 @@ class Engine:
         self.exit_code: int | None = None
         self._emit = emit
         self._runtime = Runtime(emit, program.maps, kept, program.config, unsafe)
+        self._resolver: Resolver | None = None
         self._own: list[Compiled] = []
         self._streamed: dict[int, Compiled] = {}
         self._timers: list[Timer] = []
@@ -145,12 +149,17 @@ class Engine:
             return
         ready.sort(key=_clause)
         names = [self._streamed[batch.clause].columns for batch in ready]
+        collecting = gc.isenabled()  # rows are tuples without cycles: collecting costs a third of the time
+        gc.disable()
         try:
             for clause, rows, count in in_order(ready, names):
                 self._run(self._streamed[clause], rows, count)
         except Exit as exited:
             self.exit_code = exited.code
             self._held.clear()
+        finally:
+            if collecting:
+                gc.enable()
 
     def _early(self, waiting: list[Batch], upto: int) -> list[Batch]:
         """The rows up to time ``upto``; the others are held back."""
@@ -210,6 +219,14 @@ class Engine:
             else self._runtime.stores[decl.name].snapshot()
             for decl in self.program.maps
         }
+
+    def resolve(self, of: Type, value: object) -> bytes:
+        """A symbol, stack, address, time or cgroup as text, for whoever renders records."""
+        if self._resolver is None:
+            from .resolve import Resolver
+
+            self._resolver = Resolver()
+        return self._resolver(of, value)
 
     def finish(self) -> None:
         """Emit the maps in the order of their names, and how often warnings were repeated."""

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unitrace.contract import ir
 from unitrace.contract.errors import BackendError, SpecError
-from unitrace.contract.types import Aggregate, Bool, Buffer, Str, Struct, Type
+from unitrace.contract.types import Aggregate, Bool, Buffer, Int, Str, Struct, Type
 
 from .functions import function
 from .maps import Store
-from .values import converter, decode, divide, element, is_integer, range_of, remainder, shape, wrap, zero
+from .values import converter, decoder, divide, element, is_integer, range_of, remainder, shape, wrap, zero
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -61,7 +61,7 @@ class Scope:
         self.stores = stores
         self.runtime = runtime
         self.own = own
-        self.names: dict[str, Any] = {"decode": decode, "divide": divide, "remainder": remainder}
+        self.names: dict[str, Any] = {"divide": divide, "remainder": remainder}
         self.used: dict[str, str] = {}
         self.vars: dict[str, str] = {}
         self.prelude: list[str] = []
@@ -107,7 +107,10 @@ class Scope:
     def piece(self, expr: ir.Expr) -> Piece:
         """The expression's Piece; deep ones become a call of a local function in the prelude."""
         if isinstance(expr, (ir.Site, ir.Load, ir.Text, ir.Call)) and expr in self.columns:
-            return Piece(self.column(self.columns[expr]), *_range(expr.type))
+            local, change = self.column(self.columns[expr]), decoder(expr.type)
+            if change is not None:
+                return Piece(f"{self.bind(change)}({local})", depth=1)
+            return Piece(local, *_range(expr.type))
         method = _METHODS.get(type(expr))
         if method is None:
             raise SpecError(f"{type(expr).__name__} isn't an expression", span=self.clause.span)
@@ -271,6 +274,9 @@ class Scope:
     def _cast(self, expr: ir.Cast) -> Piece:
         piece = self.piece(expr.operand)
         source, target = expr.operand.type, expr.type
+        if isinstance(source, Aggregate) and isinstance(expr.operand, ir.MapGet):
+            signed = source.signed or source.function == "count"
+            return self._cast(expr.replace(operand=expr.operand.replace(type=Int(64, signed))))
         if isinstance(target, Bool):
             return self.truth(expr.operand)
         if is_integer(target) and isinstance(source, Bool):
@@ -322,9 +328,8 @@ class Scope:
     def _member(self, expr: ir.MemberOf) -> Piece:
         piece = self.piece(expr.operand)
         of = expr.operand.type
-        if isinstance(of, Struct):
-            read = self.bind(_member_reader(of, expr.index))
-            return Piece(f"{read}({piece.text})", *_range(expr.type), piece.depth + 1)
+        if isinstance(of, Struct) and not of.members:
+            raise SpecError(f"{of.name} has no members here", span=self.clause.span)
         return Piece(f"{piece.text}[{expr.index}]", *_range(expr.type), piece.depth)
 
     def _index(self, expr: ir.Index) -> Piece:
@@ -385,23 +390,6 @@ def _arithmetic(op: str, left: Piece, right: Piece, of: Type) -> tuple[int, int]
 def _document(store: Store) -> Callable[[Any], Any]:
     missing = zero(store.decl.value)
     return lambda state: missing if state is None else store.document(state)
-
-
-def _member_reader(of: Struct, index: int) -> Callable[[Any], Any]:
-    member = of.members[index]
-    start, end = member.offset, member.offset + member.type.size
-    bits = member.bit_size
-    form = shape(member.type) or (64, False)
-
-    def read(value: Any) -> Any:
-        if not isinstance(value, bytes):
-            return value[index]
-        if not bits:
-            return decode(value[start:end], member.type)
-        unit = int.from_bytes(value[start:end], "little") >> member.bit_offset
-        return wrap(unit & (1 << bits) - 1, bits, form[1])
-
-    return read
 
 
 _METHODS: dict[type, Callable[[Scope, Any], Piece]] = {

@@ -8,6 +8,7 @@ nanoseconds, a cgroup's id, an errno): what they look like is the sinks' busines
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +138,7 @@ def _pton(call: Call, runtime: Runtime) -> Made:
             packed = socket.inet_pton(socket.AF_INET6 if ":" in written else socket.AF_INET, written)
         except OSError:
             packed = bytes(call.type.size)
-        return packed if not isinstance(call.type, Array) else tuple(packed)
+        return tuple(packed) if isinstance(call.type, Array) else packed
 
     return pton
 
@@ -206,9 +207,32 @@ def _ncpus(call: Call, runtime: Runtime) -> Made:
     return lambda: os.cpu_count() or 1
 
 
-def _clock(call: Call, runtime: Runtime) -> Made | None:
-    """nsecs(clock), for clauses that user space fires itself."""
-    return runtime.own.clock
+def _clock(call: Call, runtime: Runtime) -> Made:
+    """nsecs(tai), from the event's monotonic time: ("tai" or "sw_tai", nsecs)."""
+    tai = 11  # CLOCK_TAI, include/uapi/linux/time.h
+    return lambda name, nsecs: nsecs + time.clock_gettime_ns(tai) - time.monotonic_ns()
+
+
+def _elapsed(call: Call, runtime: Runtime) -> Made:
+    """Since the run began, at an event's time."""
+    return lambda nsecs: max(0, nsecs - runtime.started)
+
+
+def _concat(call: Call, runtime: Runtime) -> Made:
+    length = call.type.size
+    return lambda one, two: cut(one + two, length)
+
+
+def _signal_name(call: Call, runtime: Runtime) -> Made:
+    def signal_name(number: int) -> bytes:
+        import signal
+
+        try:
+            return signal.Signals(number).name.encode()
+        except ValueError:
+            return b""
+
+    return signal_name
 
 
 def _abs(call: Call, runtime: Runtime) -> Made:
@@ -222,6 +246,7 @@ _TABLE: dict[str, Callable[[Call, Runtime], Made | None]] = {
     "buf": _buf,
     "cgroup_path": _raw,
     "comm": _comm,
+    "elapsed": _elapsed,
     "globmatch": _globmatch,
     "kaddr": _kaddr,
     "kptr": _raw,
@@ -234,6 +259,8 @@ _TABLE: dict[str, Callable[[Call, Runtime], Made | None]] = {
     "ntop": _ntop,
     "pton": _pton,
     "str": _str,
+    "signal_name": _signal_name,
+    "str_concat": _concat,
     "strcap": _strcap,
     "strcontains": _strcontains,
     "strerror": _strerror,

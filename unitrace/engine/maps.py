@@ -4,7 +4,7 @@ A store's ``data`` maps a key to a state. The key is () for a scalar map, the va
 key has one part, else the tuple of the parts. States: plain maps hold the value; count and sum
 an int (not reduced; 64-bit wrap-around is done when it is read, which is the same); min and max an
 int, or UNSET after zero(); avg and stats a list [count, total]; hist and lhist a dict {bucket: count};
-tseries a dict {interval number: [count, last, total, least, most]}.
+tseries a dict {interval number: [count, last, total, least, most]}, number = time // interval.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Store:
         if name in ("avg", "stats"):
             return state[0], wrap(state[1], 64, kind.signed)
         if name == "tseries":
-            return {at: tuple(cell) for at, cell in state.items()}
+            return {at: _cell(cell, kind) for at, cell in state.items()}
         return dict(state)
 
     def number(self, state: Any) -> int:
@@ -145,3 +145,11 @@ class Store:
             return iter(list(self.data.items()))
         value = self.number if numbers else self.document
         return iter([(key, value(state)) for key, state in self.data.items()])
+
+
+def _cell(cell: list[int], kind: Aggregate) -> int:
+    """One interval's value: the last, or by parameter 3 (1: avg, 2: max, 3: min, 4: sum)."""
+    count, last, total, least, most = cell
+    total = wrap(total, 64, kind.signed)
+    how = kind.parameters[2] if len(kind.parameters) > 2 else 0
+    return (last, divide(total, count), most, least, total)[how]

@@ -29,11 +29,8 @@ class Own:
 
     def reader(self, site: ir.Site) -> Callable[[], Any] | None:
         """A function that gives the site's value; None where user space can't."""
-        if site.name in ("kstack", "ustack"):
+        if site.name == "ustack":  # nothing here unwinds it
             return tuple
-        if site.name in ("arg", "sarg", "retval", "func", "ctx", "curtask"):
-            value = zero(site.type)
-            return lambda: value
         found: Callable[[], Any] | None = getattr(self, f"_{site.name}", None)
         return found
 
@@ -106,15 +103,6 @@ class Own:
         except OSError:
             pass
         return 1
-
-    def clock(self, name: bytes | str = b"boot") -> int:
-        """nsecs(name): "boot", "monotonic", "tai" or "sw_tai"."""
-        word = name.decode() if isinstance(name, bytes) else name
-        if word == "monotonic":
-            return time.monotonic_ns()
-        if word in ("tai", "sw_tai"):
-            return time.clock_gettime_ns(11)  # CLOCK_TAI, include/uapi/linux/time.h
-        return self._boot()
 
     @staticmethod
     def kernel_address(name: bytes) -> int:

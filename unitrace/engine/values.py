@@ -1,8 +1,9 @@
 """Values to the bit: what a type's zero is, how C converts, divides and cuts.
 
 In the engine an integer, pointer or enum is a Python int inside its type's range; a string is
-bytes without NUL, a buffer bytes; BOOL is bool; a tuple is a tuple; an array is a tuple, or bytes as
-the kernel laid them out; a struct is bytes or a tuple of its members; a stack is a tuple of addresses.
+bytes without NUL, a buffer bytes; BOOL is bool; a tuple is a tuple, an array a tuple of its elements, a
+struct a tuple of its members (bytes where they aren't known); a stack is a tuple of addresses, a user
+symbol the pair (address, pid). Columns bring arrays and structs as bytes: ``decode`` makes them these.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from unitrace.contract.types import (
     Enum,
     Formatted,
     Int,
+    Member,
     Pointer,
     Stack,
     Str,
@@ -28,8 +30,8 @@ from unitrace.contract.types import (
 )
 
 __all__ = [
-    "converter", "cut", "decode", "divide", "element", "is_integer", "range_of", "remainder", "shape",
-    "wrap", "zero",
+    "converter", "cut", "decode", "decoder", "divide", "element", "is_integer", "range_of", "remainder",
+    "shape", "wrap", "zero",
 ]  # fmt: skip
 
 
@@ -98,7 +100,7 @@ def zero(of: Type) -> Any:
     if isinstance(of, Array):
         return (zero(of.of),) * of.count
     if isinstance(of, Struct):
-        return bytes(of.length)
+        return decode(bytes(of.length), of)
     if isinstance(of, Stack):
         return ()
     if isinstance(of, Formatted) and of.form in ("inet", "mac"):
@@ -125,7 +127,25 @@ def decode(data: bytes, of: Type) -> Any:
     if isinstance(of, Array):
         step = of.of.size
         return tuple(decode(data[at : at + step], of.of) for at in range(0, step * of.count, step or 1))
+    if isinstance(of, Struct) and of.members:
+        return tuple(_member(data, member) for member in of.members)
     return data
+
+
+def _member(data: bytes, of: Member) -> Any:
+    """A struct's member, bit fields too."""
+    unit = decode(data[of.offset : of.offset + of.type.size], of.type)
+    form = shape(of.type)
+    if not of.bit_size or form is None:
+        return unit
+    return wrap((unit >> of.bit_offset) & (1 << of.bit_size) - 1, of.bit_size, form[1])
+
+
+def decoder(of: Type) -> Callable[[Any], Any] | None:
+    """What makes a column's value of the type one of ours; None where it is one already."""
+    if isinstance(of, (Array, Struct)):
+        return lambda value: decode(bytes(value), of) if isinstance(value, (bytes, memoryview)) else value
+    return None
 
 
 def element(value: Any, index: int, of: Type) -> Any:
