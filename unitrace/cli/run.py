@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from unitrace.cli.habits import needless
 from unitrace.cli.report import note, report, warn_lines
 from unitrace.cli.spec import Spec, read_spec
 from unitrace.contract.errors import UnitraceError, UsageError
@@ -43,6 +44,7 @@ EPILOG = "Other commands: list, backends, explain, plugins (each with --help)."
 @click.option("--dry-run", is_flag=True, help="Compile and plan, then end.")
 @click.option("--no-warnings", is_flag=True, help="Silence warnings.")
 @click.option("--mask", multiple=True, metavar="FACT", help="Plan as if the machine lacked FACT.")
+@needless
 @click.option("-V", "--version", is_flag=True, help="Print the version.")
 def command(spec: tuple[str, ...], **given: Any) -> int:
     """Trace SPEC: probes (tracepoint:sched:sched_switch), a program file, or a program by -e.
