@@ -43,7 +43,8 @@ TASK_KIB = 256
 
 
 class PerfAttachment:
-    """perf events in place. ``notes``: what the user should know (smaller rings than asked for)."""
+    """perf events in place. ``notes``: what the user should know (rings smaller than asked for, BPF
+    programs that may hide events), complete after stop()."""
 
     def __init__(self, machine: Machine, offer: Offer) -> None:
         self.machine = machine
@@ -57,6 +58,7 @@ class PerfAttachment:
         self._streams: dict[int, Stream] = {}
         self._counts_lost = bool(machine.answer("perf.format_lost"))
         self._stopped = False
+        self._shared: dict[str, int] = {}  # tracepoints, which others may have put BPF programs on
         plans = [(share, share.plan) for share in offer.shares if isinstance(share.plan, Plan)]
         names = any(plan.comm for _, plan in plans)
         followed = names or any(plan.tgid for _, plan in plans)
@@ -94,11 +96,19 @@ class PerfAttachment:
                 f"perf rings are {smallest // 1024} KiB a CPU, not {kib}: the limit on locked memory "
                 "(ulimit -l, kernel.perf_event_mlock_kb)"
             )
+        self._note_programs()
         for ring in self._task_rings:
             syscall.enable(ring.fd)
         follower = self._decoder.follower
         if follower and follower.tasks:
             follower.tasks.snapshot()
+
+    def _note_programs(self) -> None:
+        """Tell of BPF programs that may keep events from us: perf can neither see nor count that."""
+        for what, fd in self._shared.items():
+            note = f"{what} has BPF programs of others: where one returns 0, perf sees no event there"
+            if note not in self.notes and syscall.bpf_programs(fd):
+                self.notes.append(note)
 
     def _software(self, cpu: int, flags: int) -> int:
         """A dummy event: it owns a ring, and the records of tasks where ``flags`` ask for them."""
@@ -171,6 +181,8 @@ class PerfAttachment:
             except OSError as error:
                 raise BackendError(f"perf refuses the filter {plan.filter!r} ({error.strerror})") from None
         id = syscall.event_id(fd)
+        if plan.way == "tracepoint" and ring is self._rings[0]:
+            self._shared[what] = fd
         self._streams[id] = Stream(
             share.clause.ordinal,
             ring.cpu,
@@ -240,6 +252,8 @@ class PerfAttachment:
     def stop(self) -> None:
         for fd in self._fds:
             syscall.disable(fd)
+        if not self._stopped:
+            self._note_programs()
         self._stopped = True
 
     def close(self) -> None:
@@ -252,6 +266,7 @@ class PerfAttachment:
         held, self._fds = self._fds, []
         self._rings, self._task_rings, self._plain = [], [], []
         self._streams.clear()
+        self._shared.clear()
         dynamic, self._dynamic = self._dynamic, None
         if dynamic is None:
             if held:

@@ -11,7 +11,7 @@ import os
 import struct
 from typing import Any
 
-__all__ = ["attr", "disable", "enable", "event_id", "open_event", "set_filter", "set_output"]
+__all__ = ["attr", "bpf_programs", "disable", "enable", "event_id", "open_event", "set_filter", "set_output"]
 
 # perf_event_attr.type
 TYPE_HARDWARE, TYPE_SOFTWARE, TYPE_TRACEPOINT = 0, 1, 2
@@ -40,6 +40,7 @@ FLAG_FD_CLOEXEC = 1 << 3
 # _IO('$', n) and its like, as asm-generic/ioctl.h has them
 _IOC_ENABLE, _IOC_DISABLE, _IOC_SET_OUTPUT = 0x2400, 0x2401, 0x2405
 _IOC_SET_FILTER, _IOC_ID = 0x40082406, 0x80082407
+_IOC_QUERY_BPF = 0xC008240A  # 4.16
 
 SYSCALL_NUMBERS = {"x86_64": 298, "aarch64": 241, "riscv64": 241}
 """Little-endian machines only: the readers of samples count on it."""
@@ -128,3 +129,18 @@ def set_filter(fd: int, text: str) -> None:
     """An event filter, in the language of Documentation/trace/events.rst. OSError EINVAL where the
     kernel can't read it."""
     fcntl.ioctl(fd, _IOC_SET_FILTER, bytearray(text.encode() + b"\0"))
+
+
+def bpf_programs(fd: int) -> int:
+    """How many BPF programs are attached to this event's tracepoint, by whomever; 0 where the kernel
+    doesn't say.
+
+    They matter: where one of them returns 0, the kernel drops the event for all perf users of the
+    tracepoint, uncounted (trace_call_bpf() in perf_trace_run_bpf_submit() and perf_syscall_enter()).
+    """
+    query = bytearray(8)  # struct perf_event_query_bpf {u32 ids_len; u32 prog_cnt; u32 ids[]}
+    try:
+        fcntl.ioctl(fd, _IOC_QUERY_BPF, query)
+    except OSError:
+        return 0
+    return int.from_bytes(query[4:], "little")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
+import struct
 import sys
 import time
 from pathlib import Path
@@ -35,12 +37,14 @@ from perf_runs import (
     seen,
     tracepoint,
 )
+from unitrace_perf import syscall
 
 from unitrace.contract.errors import BackendError
 from unitrace.contract.ir import Binary, Const, Expr, Field, Site, Text
 from unitrace.contract.machine import Machine
 from unitrace.contract.model import VECTOR_FROM
 from unitrace.contract.types import BOOL, INT32, INT64, UINT32, Int, Pointer, Str
+from unitrace.kernel.formats import read_format
 
 pytestmark = [
     pytest.mark.privileged,
@@ -300,6 +304,39 @@ def test_reads_while_running() -> None:
         got += [value for batch in attachment.read() for value in batch.values("args.offset")]
         assert attachment.losses() == {}
     assert sorted(got) == list(range(500))
+
+
+def test_other_peoples_bpf_programs_are_told_of() -> None:
+    # One that returns 0 takes the tracepoint's events away from every perf user, without a trace.
+    probe = tracepoint("syscalls", "sys_enter_lseek")
+    offer = offered(clause(probe, (), mine()))
+    number = read_format(MACHINE, "syscalls", "sys_enter_lseek").id
+    event = syscall.open_event(syscall.attr(syscall.TYPE_TRACEPOINT, number, flags=0), cpu=0)
+    try:
+        program = load_program_that_returns_0()
+        try:
+            fcntl.ioctl(event, 0x40042408, program)  # PERF_EVENT_IOC_SET_BPF
+            with BACKEND.attach(MACHINE, offer) as attachment:
+                attachment.start()
+                seek(1)
+                attachment.stop()
+                assert sum(map(len, attachment.read())) == 0
+                assert "BPF programs of others" in " ".join(attachment.notes)
+        finally:
+            os.close(program)
+    finally:
+        os.close(event)
+
+
+def load_program_that_returns_0() -> int:
+    code = ctypes.create_string_buffer(struct.pack("<BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0))
+    text = ctypes.create_string_buffer(b"GPL")
+    attr = struct.pack("<IIQQ104x", 5, 2, ctypes.addressof(code), ctypes.addressof(text))
+    number = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
+    fd = libc.syscall(number, 5, attr, len(attr))  # bpf(BPF_PROG_LOAD), BPF_PROG_TYPE_TRACEPOINT
+    if fd < 0:
+        pytest.skip(f"bpf(2): {os.strerror(ctypes.get_errno())}")
+    return int(fd)
 
 
 # --- user probes -----------------------------------------------------------------------------
