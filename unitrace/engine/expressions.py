@@ -266,7 +266,7 @@ class Scope:
         else:
             count, least, most = f"({right.text} & {bits - 1})", 0, bits - 1
         if expr.op == ">>":
-            low, high = min(left.low, left.low >> least), max(left.high, 0)
+            low, high = min(left.low >> least, left.low >> most), max(left.high >> least, left.high >> most)
             return Piece(f"({left.text} >> {count})", low, high, depth + 2)
         low, high = min(left.low << most, left.low), max(left.high << most, left.high)
         return self.fit(f"{left.text} << {count}", low, high, expr.type, depth + 1)
