@@ -143,8 +143,8 @@ class Attached:
         if self._follower is None:
             self._instance.write("tracing_on", "1")
         else:
-            self._reader.arm(time.monotonic_ns())
             self._before = self._counted()
+            self._reader.arm(time.monotonic_ns())
         self._running = True
 
     def read(self) -> Iterator[Batch]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import queue
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -48,9 +50,47 @@ def both(left: Expr, right: Expr) -> Binary:
     return Binary(BOOL, "&&", left, right)
 
 
+class Worker:
+    """The thread whose doings are traced: another than the tracer's, which opens and writes files too."""
+
+    def __init__(self) -> None:
+        self.todo: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self.done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        self.tid = 0
+        threading.Thread(target=self._loop, daemon=True).start()
+        self.do(self._begin)
+
+    def _begin(self) -> None:
+        self.tid = threading.get_native_id()
+
+    def _loop(self) -> None:
+        while True:
+            try:
+                self.todo.get()()
+                self.done.put(None)
+            except BaseException as error:
+                self.done.put(error)
+
+    def do(self, work: Callable[[], object]) -> None:
+        """Run ``work`` there, and wait."""
+        self.todo.put(work)
+        failed = self.done.get()
+        if failed is not None:
+            raise failed
+
+
+WORKER = Worker()
+
+
+def comm() -> bytes:
+    """The worker's name."""
+    with open(f"/proc/self/task/{WORKER.tid}/comm", "rb") as file:
+        return file.read().rstrip(b"\n")
+
+
 def mine() -> Binary:
-    """Only this thread: the kernel's filter decides it, so that other load doesn't matter."""
-    return compare("==", TID, os.getpid())
+    """Only the worker: the kernel's filter decides it, so that other load doesn't matter."""
+    return compare("==", TID, WORKER.tid)
 
 
 def tracepoint(category: str, event: str) -> Probe:
@@ -89,7 +129,7 @@ def run(work: Callable[[], object], *clauses: Clause, **options: Any) -> list[Ro
     by_ordinal = {share.clause.ordinal: rows for share, rows in zip(offer.shares, found)}
     with BACKEND.attach(MACHINE, offer) as attachment:
         attachment.start()
-        work()
+        WORKER.do(work)
         batches = list(attachment.read())
         attachment.stop()
         batches += list(attachment.read())

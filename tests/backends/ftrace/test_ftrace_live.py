@@ -19,9 +19,11 @@ from ftrace_runs import (
     RETVAL,
     ROOT,
     TID,
+    WORKER,
     arg,
     both,
     clause,
+    comm,
     compare,
     field,
     leftovers,
@@ -70,9 +72,9 @@ def test_fields_of_a_tracepoint(null: int) -> None:
     (rows,) = run(lambda: write(null, 100), clause(probe, values, predicate))
     assert rows["args.count"] == list(range(100))
     assert set(rows["args.fd"]) == {null}
-    assert set(rows["tid"]) == {os.getpid()} == set(rows["pid"])
-    with open("/proc/self/comm", "rb") as comm:
-        assert set(rows["comm"]) == {comm.read().rstrip(b"\n")}
+    assert set(rows["tid"]) == {WORKER.tid}
+    assert set(rows["pid"]) == {os.getpid()}
+    assert set(rows["comm"]) == {comm()}
     assert before < rows["nsecs"][0] and rows["nsecs"][-1] < time.monotonic_ns()
     assert set(rows["cpu"]) <= set(range(os.cpu_count() or 1))
 
@@ -81,7 +83,7 @@ def test_many_events_by_numpy(null: int) -> None:
     probe = tracepoint("syscalls", "sys_enter_write")
     (rows,) = run(lambda: write(null, 6000), clause(probe, (TID, NAME, field(probe, "count")), to(null)))
     assert rows["args.count"] == list(range(6000))
-    assert set(rows["tid"]) == {os.getpid()}
+    assert set(rows["tid"]) == {WORKER.tid}
 
 
 @pytest.mark.parametrize(
@@ -108,8 +110,8 @@ def test_filter_on_comm(null: int) -> None:
     def work() -> None:
         def renamed() -> None:
             thread_ids.append(threading.get_native_id())
-            with open(f"/proc/self/task/{threading.get_native_id()}/comm", "wb", buffering=0) as comm:
-                comm.write(b"unitrace'test")
+            with open(f"/proc/self/task/{threading.get_native_id()}/comm", "wb", buffering=0) as name:
+                name.write(b"unitrace'test")
             write(null, 7)
 
         thread = threading.Thread(target=renamed)
@@ -221,8 +223,7 @@ def test_losses_are_counted(null: int) -> None:
     offer = offered(clause(probe, (TID,), to(null)), buffer_kib=8)
     with BACKEND.attach(MACHINE, offer) as attachment:
         attachment.start()
-        for _ in range(20_000):
-            os.write(null, b"")
+        WORKER.do(lambda: [os.write(null, b"") for _ in range(20_000)])
         attachment.stop()
         got = sum(len(batch) for batch in attachment.read())
         lost = attachment.losses()
@@ -235,12 +236,12 @@ def test_nothing_before_the_start(null: int) -> None:
     probe = tracepoint("syscalls", "sys_enter_write")
     for values in ((TID,), (TID, NAME)):
         with BACKEND.attach(MACHINE, offered(clause(probe, values, to(null)))) as attachment:
-            write(null, 10)
+            WORKER.do(lambda: write(null, 10))
             assert list(attachment.read()) == []
             attachment.start()
-            write(null, 3)
+            WORKER.do(lambda: write(null, 3))
             attachment.stop()
-            write(null, 10)
+            WORKER.do(lambda: write(null, 10))
             assert sum(len(batch) for batch in attachment.read()) == 3
             assert list(attachment.read()) == []
 
@@ -252,7 +253,7 @@ def test_uprobe() -> None:
         lambda: work.extend(libc.labs(n) for n in range(-5, 5)), clause(probe, (TID, NAME, arg(0)), mine())
     )
     assert rows["arg0"] == list(range(-5, 5))
-    assert rows["comm"] == [_comm()] * 10
+    assert rows["comm"] == [comm()] * 10
 
 
 def test_uretprobe_filtered_by_value() -> None:
@@ -309,7 +310,7 @@ def test_a_string_behind_a_tracepoints_pointer() -> None:
     (rows,) = run(work, one)
     assert next(rows[name] for name in rows if "str" in name) == [paths[0], b"x" * 63, b""]
     assert rows["args.filename"][-1] == 8
-    assert rows["comm"] == [_comm()] * 3
+    assert rows["comm"] == [comm()] * 3
 
 
 def test_nothing_stays_after_an_exception(null: int) -> None:
@@ -339,8 +340,3 @@ def test_buffer_that_cant_be_had() -> None:
     with pytest.raises(BackendError, match="buffer_size_kb"):
         BACKEND.attach(MACHINE, offer)
     assert leftovers() == []
-
-
-def _comm() -> bytes:
-    with open("/proc/self/comm", "rb") as comm:
-        return comm.read().rstrip(b"\n")

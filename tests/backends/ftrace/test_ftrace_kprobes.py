@@ -1,0 +1,156 @@
+"""Kprobes, where the kernel has them: the ftrace backend's fetch arguments, filters and misses."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+import pytest
+from ftrace_runs import (
+    BACKEND,
+    MACHINE,
+    NAME,
+    PID,
+    RETVAL,
+    TID,
+    WORKER,
+    arg,
+    both,
+    clause,
+    comm,
+    compare,
+    leftovers,
+    libc,
+    mine,
+    needs_tracefs,
+    offered,
+    run,
+    string,
+)
+
+from unitrace.contract.errors import BackendError
+from unitrace.contract.ir import Binary, Const, Field, Load, Probe, Site, Text
+from unitrace.contract.offer import Refusal, Request
+from unitrace.contract.types import INT32, INT64, UINT32, UINT64, Int, Pointer, Str
+
+pytestmark = [pytest.mark.privileged, needs_tracefs()]
+
+OPEN = Probe("kprobe", "", "do_sys_openat2", label="kprobe:do_sys_openat2")
+OPENED = Probe("kretprobe", "", "do_sys_openat2", label="kretprobe:do_sys_openat2")
+
+
+def open_paths(*paths: bytes | int) -> None:
+    for path in paths:
+        fd = libc.openat(-100, path, os.O_RDONLY)
+        if fd >= 0:
+            os.close(fd)
+
+
+def texts(rows: dict[str, list[object]]) -> list[object]:
+    return next(rows[name] for name in rows if name.startswith(("str(", "ustr(", "kstr(")))
+
+
+def test_arguments_strings_and_names() -> None:
+    paths = (b"/nonexistent/unitrace", b"", b"x" * 200)
+    (rows,) = run(
+        lambda: open_paths(*paths, 8),
+        clause(OPEN, (TID, PID, NAME, arg(0), arg(1), string(arg(1), 64)), mine()),
+    )
+    assert texts(rows) == [paths[0], b"", b"x" * 63, b""]
+    assert rows["arg1"][-1] == 8
+    assert {value & 0xFFFFFFFF for value in rows["arg0"]} == {-100 & 0xFFFFFFFF}
+    assert rows["comm"] == [comm()] * 4
+    assert rows["pid"] == [os.getpid()] * 4
+    assert rows["tid"] == [WORKER.tid] * 4
+
+
+def test_a_string_through_a_pointer() -> None:
+    """str(*(char **)arg1): the chain may break at each step; then it's "" ."""
+    text = ctypes.create_string_buffer(b"there")
+    first = ctypes.c_void_p(ctypes.addressof(text))
+    chained = Text(Str(64), Load(Pointer(Int(8, True), "user"), arg(1), 0, "user"), "user")
+    one = clause(OPEN, (chained,), mine())
+    answer = BACKEND.offer(MACHINE, Request((one,)))
+    if isinstance(answer, Refusal):
+        pytest.skip(answer.reason)
+    bad = ctypes.c_void_p(8)
+    (rows,) = run(lambda: open_paths(ctypes.addressof(first), ctypes.addressof(bad), 8), one)
+    assert texts(rows) == [b"there", b"", b""]
+
+
+def test_named_arguments_by_register() -> None:
+    fields = (Field("dfd", INT32, 0, 4), Field("filename", Pointer(Int(8, True), "user"), 1, 8))
+    probe = OPEN.replace(kind="fentry", fields=fields)
+    dfd = Site(INT32, "args", "dfd")
+    (rows,) = run(
+        lambda: open_paths(b"/nonexistent"),
+        clause(probe, (dfd,), both(mine(), compare("==", dfd, -100))),
+    )
+    assert rows["args.dfd"] == [-100]
+
+
+@pytest.mark.parametrize(("op", "expected"), [("==", 1), ("!=", 2), ("<", 2), (">=", 1)])
+def test_return_values_and_their_filter(op: str, expected: int) -> None:
+    one = clause(OPENED, (RETVAL, NAME), both(mine(), compare(op, RETVAL, -2 if op != "<" else 0)))
+    (share,) = offered(one).shares
+    assert share.residual is not None and share.residual.predicate is None
+    (rows,) = run(lambda: open_paths(b"/nonexistent", 8, b"/dev/null"), one)
+    assert len(rows["retval"]) == expected
+    assert rows["comm"] == [comm()] * expected
+
+
+def test_filter_on_a_register_that_is_no_column() -> None:
+    one = clause(OPEN, (TID,), both(mine(), compare("==", arg(1), 8)))
+    (share,) = offered(one).shares
+    assert share.residual is not None and share.residual.predicate is None
+    assert [column.name for column in share.columns] == ["nsecs", "tid"]
+    (rows,) = run(lambda: open_paths(b"/nonexistent", 8, 16, 8), one)
+    assert len(rows["tid"]) == 2
+
+
+def test_a_count_is_exact() -> None:
+    fd = os.open("/dev/null", os.O_RDONLY)
+    probe = Probe("kprobe", "", "ksys_read")
+    (rows,) = run(
+        lambda: [os.read(fd, n) for n in range(3000)],
+        clause(probe, (arg(2),), both(mine(), compare("==", arg(0), fd))),
+    )
+    os.close(fd)
+    assert rows["arg2"] == list(range(3000))
+
+
+def test_many_kprobes_at_once() -> None:
+    names = ("vfs_read", "vfs_write", "vfs_open", "vfs_statx", "do_sys_openat2", "vfs_fstat")
+    rows = run(
+        lambda: open_paths(b"/dev/null", b"/nonexistent"),
+        *(clause(Probe("kprobe", "", name), (TID,), mine(), at) for at, name in enumerate(names)),
+    )
+    assert len(rows[4]["tid"]) == 2
+
+
+def test_memory_as_a_number_is_not_exact() -> None:
+    """What can't be read isn't 0 in a probe event."""
+    value = Load(UINT32, Binary(INT64, "+", arg(1), Const(INT64, 4)), 0, "user")
+    offered(clause(OPEN, (TID,)))
+    answer = BACKEND.offer(MACHINE, Request((clause(OPEN, (value,), mine()),)))
+    assert isinstance(answer, Refusal)
+
+
+def test_unknown_function() -> None:
+    offer = offered(clause(Probe("kprobe", "", "unitrace_no_such_function"), (TID,)))
+    with pytest.raises(BackendError, match="unitrace_no_such_function"):
+        BACKEND.attach(MACHINE, offer)
+    assert leftovers() == []
+
+
+def test_what_a_return_probe_lacks() -> None:
+    offered(clause(OPENED, (RETVAL,)))
+    answer = BACKEND.offer(MACHINE, Request((clause(OPENED, (arg(1),)),)))
+    assert isinstance(answer, Refusal) and answer.clause is not None
+
+
+def test_columns_that_events_lack() -> None:
+    offered(clause(OPEN, (TID,)))
+    for name, kind in (("uid", UINT32), ("cgroup", UINT64), ("curtask", UINT64)):
+        answer = BACKEND.offer(MACHINE, Request((clause(OPEN, (Site(kind, name),)),)))
+        assert isinstance(answer, Refusal) and name in answer.reason
