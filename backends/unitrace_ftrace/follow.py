@@ -68,7 +68,8 @@ class Follower:
                 tasks.forked(time, tid, by, comm, bool(flags & CLONE_THREAD))
             elif number == 1:
                 old, comm, *whose = rest
-                tasks.renamed(time, whose[0] if whose else by, comm, old)
+                # the event comes before the name is set (__set_task_comm, fs/exec.c): at it, the old one holds
+                tasks.renamed(time + 1, whose[0] if whose else by, comm, old)
             else:
                 tasks.exited(time, by, rest[0])
         latest = self._seen[-1][0]
