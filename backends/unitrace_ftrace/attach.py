@@ -13,14 +13,14 @@ from unitrace.contract.model import Batch, Losses, Snapshot
 from unitrace.contract.offer import Offer
 from unitrace.kernel import tracefs
 from unitrace.kernel.dynamic import DynamicEvents
-from unitrace.kernel.formats import parse_format, read_format
+from unitrace.kernel.formats import parse_format
 
 from .follow import EVENTS, Follower
 from .instance import Instance
 from .offer import Tap
 from .pages import parse_header_page
 from .places import place_of
-from .reader import TID, Reader, Ring, Stream
+from .reader import SMALL, TID, Reader, Ring, Stream
 
 __all__ = ["Attached"]
 
@@ -104,13 +104,14 @@ class Attached:
         self._reader = Reader([], streams, self._follower)
         if follow:
             self._reader.since = NEVER
+        scratch = bytearray(SMALL * layout.size)
         for cpu in instance.cpus():
-            self._reader.rings.append(Ring(instance.path, cpu, layout, buffer_kib))
+            self._reader.rings.append(Ring(instance.path, cpu, layout, buffer_kib, scratch))
 
     def _event(self, tap: Tap) -> tuple[str, int, dict[str, Field]]:
         """An event, made if need be: its folder under events/, its id, its fields by name."""
-        if tap.kind == "t":
-            described = read_format(self._machine, tap.category, tap.name)
+        if tap.described is not None:
+            described = tap.described
             category, name = tap.category, tap.name
         else:
             fetch = [f"{field}={text}" for field, text in tap.fetch]

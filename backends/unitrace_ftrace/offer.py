@@ -59,7 +59,7 @@ class Source(Record):
 class Tap(Record):
     """What one clause needs of the kernel. ``kind``: "t" an existing event ``category:name``, or a kind
     of kernel.dynamic at ``place`` with ``fetch`` (name, text) arguments; ``filter``: an event filter
-    or "". ``pid``: only this process's events are wanted (0: all)."""
+    or "". ``pid``: only this process's events are wanted (0: all). ``described``: of an existing event."""
 
     kind: str
     category: str
@@ -69,6 +69,7 @@ class Tap(Record):
     filter: str
     sources: tuple[Source, ...]
     pid: int = 0
+    described: Format | None = None
 
 
 class Impossible(Exception):
@@ -142,14 +143,17 @@ def _shared_filters(request: Request) -> Shared:
 def _tracepoint(machine: Machine, clause: Clause, shared: Shared) -> tuple[Share, int]:
     category, name = event_of(clause)
     described = read_format(machine, category, name)
-    naming = tracepoint_naming(machine, category, name, described.fields)
-    accepted, text = _filter(machine, shared[category, name], naming)
+    accepted: list[Expr] = []
+    text = ""
+    if shared[category, name]:
+        naming = tracepoint_naming(machine, category, name, described.fields)
+        accepted, text = _filter(machine, shared[category, name], naming)
     one = share(clause, accepts=accepted.__contains__, whole=False, how="tracefs event")
     if any(isinstance(column.value, Text) for column in one.columns):
         return _eprobe(machine, clause, category, name, described)
     sources = tuple(_recorded(column, described) for column in one.columns)
     _follow(machine, sources)
-    tap = Tap("t", category, name, "", (), text, sources)
+    tap = Tap("t", category, name, "", (), text, sources, 0, described)
     return one.replace(plan=tap), TRACEPOINT_NS
 
 

@@ -21,10 +21,10 @@ from .pages import Found, PageLayout, Walked, committed, walk, walk_arrays
 if TYPE_CHECKING:
     from .follow import Follower
 
-__all__ = ["Reader", "Ring", "Stream"]
+__all__ = ["SMALL", "TID", "Reader", "Ring", "Stream"]
 
 SMALL = 32
-"""Pages of the first read: what an idle ring's read costs is their allocation."""
+"""Pages of the first read of a ring, into a buffer that is there already."""
 
 LARGE = 512
 """Pages of further reads; readv takes at most 1024 pieces (UIO_MAXIOV)."""
@@ -36,11 +36,12 @@ VECTOR_BYTES_LOADED = 16 << 10
 
 
 class Ring:
-    """One CPU's ring buffer, read without waiting."""
+    """One CPU's ring buffer, read without waiting. ``scratch``: SMALL pages that all rings may share: what
+    is read there is copied out at once."""
 
     __slots__ = ("_fd", "_first", "_pieces", "cpu", "layout", "limit")
 
-    def __init__(self, path: str, cpu: int, layout: PageLayout, buffer_kib: int) -> None:
+    def __init__(self, path: str, cpu: int, layout: PageLayout, buffer_kib: int, scratch: bytearray) -> None:
         self.cpu = cpu
         self.layout = layout
         # twice the ring, so that a ring that fills as fast as we read can't keep us here for ever
@@ -48,7 +49,7 @@ class Ring:
         self._fd = os.open(
             f"{path}/per_cpu/cpu{cpu}/trace_pipe_raw", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
         )
-        self._first = bytearray(SMALL * layout.size)
+        self._first = scratch
         self._pieces = _pieces(self._first, layout.size)
 
     def drain(self) -> bytes:

@@ -176,6 +176,6 @@ def supports(machine: Machine) -> list[Support]:
         line("uretprobe", "uprobe events", "ftrace.uprobe_events"),
         line("filter", "event filters", "ftrace.filters"),
         line("columns", "fetch arguments of probe events", "ftrace.uprobe_events"),
-        line("columns of tracepoints' pointers", "eprobes", "ftrace.eprobes"),
+        line("strings of tracepoints", "eprobes", "ftrace.eprobes"),
         line("comm and pid", "task_newtask and task_rename followed", "ftrace.task_events"),
     ]
