@@ -68,7 +68,7 @@ class Follower:
                 tasks.forked(time, tid, by, comm, bool(flags & CLONE_THREAD))
             elif number == 1:
                 old, comm, *whose = rest
-                # the event comes before the name is set (__set_task_comm(), fs/exec.c): the old one holds at it
+                # the event comes before the name is set (__set_task_comm()): at it, the old one holds
                 tasks.renamed(time + 1, whose[0] if whose else by, comm, old)
             else:
                 tasks.exited(time, by, rest[0])

@@ -89,7 +89,7 @@ def test_named_arguments_by_register() -> None:
     assert rows["args.dfd"] == [-100]
 
 
-@pytest.mark.parametrize(("op", "expected"), [("==", 1), ("!=", 2), ("<", 2), (">=", 1)])
+@pytest.mark.parametrize(("op", "expected"), [("==", 1), ("!=", 2), ("<", 2), (">=", 2)])
 def test_return_values_and_their_filter(op: str, expected: int) -> None:
     one = clause(OPENED, (RETVAL, NAME), both(mine(), compare(op, RETVAL, -2 if op != "<" else 0)))
     (share,) = offered(one).shares
