@@ -81,6 +81,12 @@ class PerfAttachment:
         online = cpus.online()
         _allow_files((len(plans) + 2) * len(online) + 64)
         layouts = [self._layout(share, plan) for share, plan in plans]
+        wanted, task_kib = kib, min(kib, TASK_KIB)
+        limit = self.machine.fact("perf.ring_kib")
+        if isinstance(limit, int) and limit:  # so that all CPUs get the same, not the first most
+            part = limit // len(online) - 2 * PAGE // 1024  # each ring has a control page
+            task_kib = min(task_kib, max(part // 4, 4)) if followed else 0
+            kib = min(kib, max(part - task_kib, 4))
         for cpu in online:
             base = self._software(cpu, 0)
             ring = self._ring(base, cpu, kib)
@@ -89,11 +95,11 @@ class PerfAttachment:
                 self._stream(share, plan, config, layout, ring)
             if followed:
                 flags = syscall.TASK | ((syscall.COMM | syscall.COMM_EXEC) if names else 0)
-                self._task_rings.append(self._ring(self._software(cpu, flags), cpu, min(kib, TASK_KIB)))
+                self._task_rings.append(self._ring(self._software(cpu, flags), cpu, task_kib))
         smallest = min(ring.size for ring in self._rings)
-        if smallest * 2 <= kib * 1024:
+        if smallest * 2 <= wanted * 1024:
             self.notes.append(
-                f"perf rings are {smallest // 1024} KiB a CPU, not {kib}: the limit on locked memory "
+                f"perf rings are {smallest // 1024} KiB a CPU, not {wanted}: the limit on locked memory "
                 "(ulimit -l, kernel.perf_event_mlock_kb)"
             )
         self._note_programs()
