@@ -5,7 +5,7 @@ Each share's ``plan`` is a Tap: what attach.py makes and reader.py reads for tha
 
 from __future__ import annotations
 
-from unitrace.contract.ir import Clause, Expr, Field, Site, Text
+from unitrace.contract.ir import Clause, Const, Expr, Field, Site, Text
 from unitrace.contract.machine import Answer, Machine
 from unitrace.contract.model import Column
 from unitrace.contract.offer import (
@@ -251,6 +251,8 @@ def _field_fetch(expr: Expr, described: Format) -> str:
     if isinstance(expr, Text):
         if not isinstance(expr.pointer, Site) or expr.pointer.name != "args":
             raise Unfetchable("an event probe follows only a field's own pointer")
+        if expr.limit is not None and not isinstance(expr.limit, Const):
+            raise Unfetchable("a string's length is computed at run time")
         field = _named(described, str(expr.pointer.key))
         if field is None or not isinstance(field.type, Pointer) or field.length != 8:
             raise Unfetchable(f"{expr.pointer.key} is not a pointer")
@@ -313,6 +315,14 @@ def _sites(predicate: Expr | None) -> list[Site]:
     return [expr for expr in walk(predicate) if isinstance(expr, Site)]
 
 
+def _limit(expr: Expr) -> int:
+    """Bytes of a string that count, its NUL included: the kernel sends it whole. 0 for other values."""
+    if not isinstance(expr, Text):
+        return 0
+    shorter = int(expr.limit.value) if isinstance(expr.limit, Const) else expr.type.size
+    return max(1, min(expr.type.size, shorter))
+
+
 _generic = named_fields((), "")
 """What every filter knows, whatever the event: tid, cpu, comm."""
 
@@ -347,8 +357,7 @@ def _fetched(
         common = _common(column)
         if column.value in arguments:
             used.add(column.value)
-            limit = column.value.type.size if isinstance(column.value, Text) else 0
-            sources.append(Source(column.name, "field", arguments[column.value][0], limit))
+            sources.append(Source(column.name, "field", arguments[column.value][0], _limit(column.value)))
         elif common is not None:
             sources.append(common)
         else:

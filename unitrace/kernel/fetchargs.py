@@ -10,13 +10,20 @@ string that can't be read is an empty one, as it should be.
 
 from __future__ import annotations
 
-from unitrace.contract.ir import Binary, Cast, Const, Expr, Probe, Site, Text
+from unitrace.contract.ir import Binary, Cast, Const, Expr, Load, Probe, Site, Text
 from unitrace.contract.probes import BY_NAME
 from unitrace.contract.types import Bool, Enum, Int, Pointer, Str, Type
 
 from .arch import Architecture
 
 __all__ = ["Unfetchable", "fetch"]
+
+
+USER_PROBES = ("uprobe", "uretprobe", "usdt")
+"""There all memory is user memory, and the plain spelling means it."""
+
+DEREFERENCES_MAX = 12
+"""Steps of ``+off(+off(...))``: a fetch has 16 instructions (FETCH_INSN_MAX, kernel/trace/trace_probe.h)."""
 
 
 class Unfetchable(Exception):
@@ -37,9 +44,32 @@ def fetch(expr: Expr, probe: Probe, arch: Architecture) -> str:
     if isinstance(expr, Text):
         if expr.limit is not None and not isinstance(expr.limit, Const):
             raise Unfetchable("a string's length is computed at run time")
-        user = expr.space == "user" and probe.kind not in ("uprobe", "uretprobe", "usdt")
-        return f"+0({_place(expr.pointer, probe, arch)}):{'ustring' if user else 'string'}"
+        user = expr.space == "user" and probe.kind not in USER_PROBES
+        return f"{_memory(expr.pointer, 0, '', probe, arch)}:{'ustring' if user else 'string'}"
     return f"{_place(expr, probe, arch)}:{_type(expr.type)}"
+
+
+def _memory(pointer: Expr, offset: int, space: str, probe: Probe, arch: Architecture, depth: int = 1) -> str:
+    """``+offset(...)``: memory at an address that is a register's value and a constant, or itself in such
+    memory. Where a step of the way can't be read, the string at its end is empty, as it should be."""
+    if depth > DEREFERENCES_MAX:
+        raise Unfetchable("the chain of pointers is too long for a probe event")
+    while isinstance(pointer, (Cast, Binary)) and pointer.type.size == 8:
+        if isinstance(pointer, Cast) and pointer.operand.type.size == 8:
+            pointer = pointer.operand
+        elif isinstance(pointer, Binary) and pointer.op in "+-" and isinstance(pointer.right, Const):
+            offset += int(pointer.right.value) * (1 if pointer.op == "+" else -1)
+            pointer = pointer.left
+        else:
+            break
+    if not -(1 << 31) <= offset < 1 << 31:
+        raise Unfetchable("an address is computed")
+    if isinstance(pointer, Load) and pointer.type.size == 8 and not pointer.bit_size:
+        inner = _memory(pointer.pointer, pointer.offset, pointer.space, probe, arch, depth + 1)
+    else:
+        inner = _place(pointer, probe, arch)
+    user = "u" if space == "user" and probe.kind not in USER_PROBES else ""
+    return f"{'-' if offset < 0 else '+'}{user}{abs(offset)}({inner})"
 
 
 def _place(expr: Expr, probe: Probe, arch: Architecture) -> str:

@@ -196,6 +196,17 @@ def test_function_arguments() -> None:
     assert plan.filter == f"({name} == -1)"
 
 
+def test_strings_through_pointers() -> None:
+    probe = Probe("kprobe", "", "vfs_open")
+    path = Site(Pointer(Int(8, True)), "arg", 0)
+    dentry = Load(Pointer(Int(8, True)), path, 8, "kernel")
+    name = Load(Pointer(Int(8, True)), Binary(UINT64, "+", dentry, Const(UINT64, 0x28)), 0, "kernel")
+    (share,) = taken(
+        machine(), clause(probe, (Text(Str(64), name, "kernel"), Text(Str(64), dentry, "user")))
+    ).shares
+    assert [text for _, text in tap(share).fetch] == ["+0(+40(+8(%di))):string", "+0(+8(%di)):ustring"]
+
+
 def test_return_values() -> None:
     probe = Probe("uretprobe", "/bin/true", "main", address=0x1234)
     (share,) = taken(machine(), clause(probe, (Site(INT64, "retval"),)), options=Options(pid=5)).shares
