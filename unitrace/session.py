@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from unitrace.contract.machine import Machine
@@ -154,14 +155,13 @@ class Trace:
         self.close()
 
     def __iter__(self) -> Iterator[Out]:
-        """The records of the run, those of its end (maps, losses) included."""
+        """The records of the run, those of its end (maps, losses) included; not its own marks."""
         from unitrace.output.rows import single
 
-        for records in self.rounds():
+        for records in chain(self.rounds(), (self.finish() for _ in range(1))):
             for record in records:
-                yield from single(record)
-        for record in self.finish():
-            yield from single(record)
+                if not isinstance(record, (Attached, Ended)):
+                    yield from single(record)
 
     def rounds(self) -> Iterator[list[Out]]:
         """The records, a list each time the buffers were read; the lists may be empty."""

@@ -55,6 +55,7 @@ class Stub:
         self, name: str, ns: int, can: Callable[[Any], bool] = lambda value: True, exact: bool = True
     ) -> None:
         self.name, self.ns, self.can, self.exact = name, ns, can, exact
+        self.event_ns = ns
         self.asked = 0
 
     def survey(self, machine: Machine) -> list[Any]:
@@ -131,6 +132,13 @@ def test_a_bare_probes_string_becomes_a_pointer_and_is_said() -> None:
     written = program(clause(0, Act("printf", (NAME,))))
     with pytest.raises(NoBackend):
         chosen(written, Stub("plain", 1, lambda v: not isinstance(v, Text)))
+
+
+def test_a_better_one_that_refuses_is_named() -> None:
+    what = program(clause(0, Act("printf", (PID,))))
+    plan = chosen(what, Stub("quick", 1, lambda v: v != PID), Stub("slow", 9))
+    assert plan.notices == ("by slow, as quick can't here: can't read pid",)
+    assert not chosen(what, Stub("quick", 1), Stub("slow", 9, lambda v: v != PID)).notices
 
 
 def test_user_space_alone_needs_no_backend() -> None:

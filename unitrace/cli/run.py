@@ -74,7 +74,7 @@ def command(spec: tuple[str, ...], **given: Any) -> int:
 
 def _run(source: Spec, given: dict[str, Any]) -> int:
     child = None
-    if given["child"]:
+    if given["child"] is not None:
         from unitrace.child import Child
 
         child = Child(given["child"])

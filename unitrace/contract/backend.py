@@ -73,11 +73,13 @@ class Attachment(Protocol):
 
 class Backend(Protocol):
     """One tracing framework. ``name``: the word for --backend. ``title``: a few words for people.
-    ``api``: the API_VERSION it was written for."""
+    ``api``: the API_VERSION it was written for. ``event_ns``: what an event usually costs with it, ns:
+    where one that costs less than the chosen one refuses, the user is told."""
 
     name: str
     title: str
     api: int
+    event_ns: int
 
     def survey(self, machine: Machine) -> Sequence[Support]:
         """What this machine gives of this framework; for all that is missing: why, and the remedy."""

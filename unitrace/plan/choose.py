@@ -65,7 +65,7 @@ def choose(
         return Plan(program, ())
     parts, refused = _parts(program, kernel_side, backends, machine, options)
     if not refused:
-        return Plan(program, parts)
+        return Plan(program, parts, _passed_over(parts, backends))
     simpler = plain(program)
     if simpler != program:
         kernel_side = tuple(clause for clause in simpler.clauses if not by_engine(clause))
@@ -73,7 +73,8 @@ def choose(
         if not still:
             reason = next((one.reason for one in refused if isinstance(one, Refusal)), "")
             names = ", ".join(texts(program))
-            return Plan(simpler, parts, (f"{names}: shown as an address, not as a string ({reason})",))
+            said = f"{names}: shown as an address, not as a string ({reason})"
+            return Plan(simpler, parts, (*_passed_over(parts, backends), said))
         refused = still
     raise _nobody(refused, program)
 
@@ -136,6 +137,17 @@ def request(program: Program, clauses: tuple[Clause, ...], options: Options) -> 
     used = frozenset().union(*map(maps_used, clauses))
     maps = tuple(decl for decl in program.maps if decl.name in used)
     return Request(clauses, maps, keepable(program) & used, options, program.source)
+
+
+def _passed_over(parts: tuple[Part, ...], backends: Mapping[str, Backend]) -> tuple[str, ...]:
+    """A line for each backend that would have cost less than the chosen one, but refused: nobody shall
+    run for months on the weaker backend without knowing."""
+    lines = []
+    for part in parts:
+        for answer in part.answers:
+            if isinstance(answer, Refusal) and backends[answer.backend].event_ns < part.offer.event_ns:
+                lines.append(f"by {part.offer.backend}, as {answer.backend} can't here: {answer.reason}")
+    return tuple(dict.fromkeys(lines))
 
 
 def _nobody(answers: Answers, program: Program) -> NoBackend:
