@@ -124,7 +124,7 @@ def test_groups_may_end_on_different_backends() -> None:
 
 def test_a_bare_probes_string_becomes_a_pointer_and_is_said() -> None:
     what = program(clause(0, Show(("cpu", "f"), (Site(UINT32, "cpu"), NAME))))
-    can = chosen(what, Stub("strings", 500), Stub("plain", 1, lambda v: not isinstance(v, Text)))
+    can = chosen(what, Stub("strings", 5), Stub("plain", 9, lambda v: not isinstance(v, Text)))
     assert can.backends == ("strings",) and not can.notices
     plan = chosen(what, Stub("plain", 1, lambda v: not isinstance(v, Text)))
     assert plan.backends == ("plain",)

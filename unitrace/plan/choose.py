@@ -142,11 +142,12 @@ def request(program: Program, clauses: tuple[Clause, ...], options: Options) -> 
 def _passed_over(parts: tuple[Part, ...], backends: Mapping[str, Backend]) -> tuple[str, ...]:
     """A line for each backend that would have cost less than the chosen one, but refused: nobody shall
     run for months on the weaker backend without knowing."""
-    lines = []
-    for part in parts:
-        for answer in part.answers:
-            if isinstance(answer, Refusal) and backends[answer.backend].event_ns < part.offer.event_ns:
-                lines.append(f"by {part.offer.backend}, as {answer.backend} can't here: {answer.reason}")
+    lines = [
+        f"by {part.offer.backend}, as {answer.backend} can't here: {answer.reason}"
+        for part in parts
+        for answer in part.answers
+        if isinstance(answer, Refusal) and backends[answer.backend].event_ns < part.offer.event_ns
+    ]
     return tuple(dict.fromkeys(lines))
 
 
