@@ -209,9 +209,12 @@ def compile_kept(
     accepted: Expr | None,
     clause: Clause,
     plans: dict[str, tuple[Kept, int]],
+    *,
+    warns: bool = False,
 ) -> Compiled:
-    """A program that runs the whole clause on kept maps."""
-    made = Program(context, abilities)
+    """A program that runs the whole clause on kept maps. ``warns``: a division by a computed zero may
+    pass without a word."""
+    made = Program(context, abilities, warns=warns)
     made.code.span = clause.span or clause.probe.span
     made.plans = plans
     made.open(accepted, clause.body)

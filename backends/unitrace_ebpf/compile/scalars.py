@@ -173,8 +173,11 @@ class Scalars(Strings):
         """R0 by R1 (or ``value``): BPF divides unsigned (signed came with 6.6), and yields 0 by zero,
         where we yield 1."""
         code = self.code
-        if value == 0 or (value is None and not self.warns):
+        if not value and not self.warns:
             raise CannotCompile("a division whose divisor may be 0: the warning would go unreported")
+        if value == 0:
+            code.alui("mov", R0, 1)
+            return
         if value is not None:
             code.const(R1, value)
         done = code.label()
