@@ -112,8 +112,8 @@ def _updates(clause: ir.Clause) -> list[ir.MapUpdate]:
     return [stmt for stmt in clause.body if isinstance(stmt, ir.MapUpdate)]
 
 
-def show(*values: ir.Expr) -> ir.Show:
-    return ir.Show(tuple(str(at) for at in range(len(values))), values)
+def show(*values: ir.Expr) -> ir.Act:
+    return ir.Act("printf", values, b"")
 
 
 # --- programs run without a probe: BPF_PROG_TEST_RUN of a raw tracepoint's, whose context is words ----

@@ -161,7 +161,9 @@ def test_aggregates(make: Maker) -> None:
 def test_keys_of_several_parts(make: Maker) -> None:
     parts = tuple(make.number(make.kind(), 1) for _ in range(make.random.randrange(2, 5)))
     same(
-        clause(ir.MapUpdate("@", parts, ())), [decl("@", "count", *(one.type for one in parts))], make.events()
+        clause(ir.MapUpdate("@", parts, ())),
+        [decl("@", "count", *(one.type for one in parts))],
+        make.events(),
     )
 
 
