@@ -68,9 +68,9 @@ def test_an_lhist_value_lies_in_its_bucket(value: int, low: int, span: int, step
 def test_hist_text() -> None:
     counts = {hist_bucket(v): n for v, n in ((0, 1), (2, 4), (600, 2), (2000, 1))}
     lines = [line.decode() for line in bars(HIST, counts)]
-    assert lines[0] == "[0]                     1 |@@@@@@@@@@@@@                                       |"
-    assert lines[1] == "[1]                     0 |                                                    |"
-    assert lines[2].startswith("[2, 4)                  4 |" + "@" * 52 + "|")
+    assert lines[0] == "[0]                    1 |@@@@@@@@@@@@@                                       |"
+    assert lines[1] == "[1]                    0 |                                                    |"
+    assert lines[2].startswith("[2, 4)                 4 |" + "@" * 52 + "|")
     assert [line.split("  ")[0] for line in lines[-2:]] == ["[512, 1K)", "[1K, 2K)"]
     assert bars(HIST, {}) == [] and bars(HIST, {3: 0}) == []
 

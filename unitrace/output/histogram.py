@@ -43,7 +43,7 @@ def bars(of: Aggregate, counts: Mapping[int, int], divisor: int = 1) -> list[byt
     for bucket in range(min(used), max(used) + 1):
         count = counts.get(bucket, 0)
         stars = "@" * (WIDTH * count // most)
-        lines.append(f"{_label(of, bucket):<16} {count // divisor:>8} |{stars:<{WIDTH}}|".encode())
+        lines.append(f"{_label(of, bucket):<16}{count // divisor:>8} |{stars:<{WIDTH}}|".encode())
     return lines
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -38,18 +39,22 @@ from unitrace.output.records import (
 )  # fmt: skip
 from unitrace.output.rows import single
 from unitrace.output.sink import Writer
+from unitrace.output.tseries import cells, newest, starts
 from unitrace.output.values import Resolver, average, value_text
 
 __all__ = ["JsonSink", "decoded"]
 
 
 class JsonSink:
-    """Renders to a Writer, a line a record."""
+    """Renders to a Writer, a line a record. ``quiet``: nothing on the attached probes."""
 
-    def __init__(self, writer: Writer, resolve: Resolver | None = None, warnings: bool = True) -> None:
+    def __init__(
+        self, writer: Writer, resolve: Resolver | None = None, warnings: bool = True, quiet: bool = False
+    ) -> None:
         self._writer = writer
         self._resolve = resolve
         self._warnings = warnings
+        self._quiet = quiet
         self._formats: dict[tuple[bytes, tuple[Type, ...]], Format] = {}
 
     def __enter__(self) -> JsonSink:
@@ -65,7 +70,7 @@ class JsonSink:
             for one in single(record):
                 shown = self._object(one)
                 if shown is not None:
-                    lines.append(json.dumps(shown, ensure_ascii=False) + "\n")
+                    lines.append(_line(shown) + "\n")
                 if isinstance(one, Attached) and "__BPFTRACE_NOTIFY_PROBES_ATTACHED" in os.environ:
                     lines.append("__BPFTRACE_NOTIFY_PROBES_ATTACHED\n")
         if lines:
@@ -89,6 +94,8 @@ class JsonSink:
         if isinstance(record, ValueShown):
             return {"type": "value", "data": self._value(record.type, record.value)}
         if isinstance(record, Attached):
+            if self._quiet:
+                return None
             return {"type": "attached_probes", "count": record.count, "data": {"probes": record.count}}
         if isinstance(record, TimeShown):
             return {"type": "time", "data": decoded(record.text)}
@@ -124,7 +131,8 @@ class JsonSink:
             return None
         kind = decl.value.function if isinstance(decl.value, Aggregate) else ""
         name = decl.name
-        values = {self._key(decl.key, key): self._value(decl.value, value) for key, value in pairs}
+        last = newest(shown.content.values()) if kind == "tseries" else 0
+        values = {self._key(decl.key, key): self._value(decl.value, value, last) for key, value in pairs}
         word = "map"
         if kind in ("hist", "lhist"):
             word = "hist"
@@ -142,9 +150,9 @@ class JsonSink:
         ]
         return ",".join(parts)
 
-    def _value(self, of: Type, value: Any) -> Any:
+    def _value(self, of: Type, value: Any, last: int = 0) -> Any:
         if isinstance(of, Aggregate):
-            return self._aggregate(of, value)
+            return self._aggregate(of, value, last)
         if isinstance(of, Bool):
             return bool(value)
         if isinstance(of, (Int, Enum, Pointer)):
@@ -162,11 +170,17 @@ class JsonSink:
             return {m.name: self._value(m.type, one) for m, one in zip(of.members, value)}
         return decoded(value_text(of, value, self._resolve))
 
-    def _aggregate(self, of: Aggregate, value: Any) -> Any:
+    def _aggregate(self, of: Aggregate, value: Any, last: int) -> Any:
         if of.function == "stats":
             return {"count": value[0], "average": average(value), "total": value[1]}
         if of.function == "avg":
             return average(value)
+        if of.function == "tseries":
+            return [
+                {"interval_start": _date(starts(of, at)), "value": _exact(one)}
+                for at, one in cells(of, value, last)
+                if one is not None
+            ]
         if of.function not in HISTOGRAMS:
             return _exact(value or 0)
         used = [bucket for bucket, count in value.items() if count]
@@ -181,6 +195,23 @@ class JsonSink:
 def decoded(text: bytes) -> str:
     """Bytes as text for JSON; what isn't UTF-8 is written ``\\xNN``."""
     return text.decode(errors="backslashreplace")
+
+
+def _line(shown: Any) -> str:
+    """As bpftrace spaces it: ``{"a": [1,2], "b": {}}``."""
+    if isinstance(shown, dict):
+        return (
+            "{"
+            + ", ".join(f"{json.dumps(key, ensure_ascii=False)}: {_line(one)}" for key, one in shown.items())
+            + "}"
+        )
+    if isinstance(shown, list):
+        return "[" + ",".join(map(_line, shown)) + "]"
+    return json.dumps(shown, ensure_ascii=False)
+
+
+def _date(ns: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(ns // 10**9)) + f".{ns % 10**9:09}"
 
 
 def _exact(number: int) -> int | str:

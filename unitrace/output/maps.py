@@ -8,6 +8,7 @@ from unitrace.contract.ir import MapDecl
 from unitrace.contract.types import Aggregate, Int, Type
 from unitrace.output.histogram import bars
 from unitrace.output.records import MapShown
+from unitrace.output.tseries import cells, newest, plot
 from unitrace.output.values import Resolver, average, key_text, value_text
 
 __all__ = ["entries", "map_text"]
@@ -31,10 +32,14 @@ def map_text(shown: MapShown, resolve: Resolver | None = None) -> bytes:
     decl = shown.decl
     name = decl.name.encode()
     lines: list[bytes] = []
+    kind = decl.value.function if isinstance(decl.value, Aggregate) else ""
+    last = newest(shown.content.values()) if kind == "tseries" else 0
     for key, value in entries(shown):
         head = name + key_text(decl.key, key, resolve) + b":"
-        if isinstance(decl.value, Aggregate) and decl.value.function in ("hist", "lhist"):
+        if isinstance(decl.value, Aggregate) and kind in ("hist", "lhist"):
             lines += [head, *bars(decl.value, value, shown.divisor), b""]
+        elif isinstance(decl.value, Aggregate) and kind == "tseries":
+            lines += [head, *plot(decl.value, cells(decl.value, value, last)), b""]
         else:
             lines.append(head + b" " + value_text(decl.value, value, resolve))
     return b"".join(line + b"\n" for line in lines)
@@ -48,6 +53,8 @@ def _order(decl: MapDecl, pair: tuple[tuple[Any, ...], Any]) -> tuple[Any, ...]:
             return ((value or 0) & 0xFFFFFFFFFFFFFFFF, key)
         if kind.function in ("avg", "stats"):
             return (average(value), key)
+        if kind.function == "tseries":
+            return (max(value, default=0), key)
         if kind.function in HISTOGRAMS:
             return (sum(value.values()) if isinstance(value, dict) else 0, key)
         return (value, key)

@@ -19,7 +19,7 @@ def open_sink(form: str, path: str | None, run: Trace, *, quiet: bool = False, w
     if form == "json":
         from unitrace.output.json import JsonSink
 
-        return JsonSink(writer, run.resolve, warnings)
+        return JsonSink(writer, run.resolve, warnings, quiet)
     if form == "jsonl":
         from unitrace.output.jsonl import JsonLinesSink
 

@@ -83,6 +83,8 @@ def _native(match: re.Match[bytes], of: Type) -> bytes | None:
     if plain and isinstance(of, Int):
         if verb in b"di" and (of.signed or of.bits < 64):
             return b"%" + flags + width + b"d"
+        if verb in b"xX" and not match["length"] and of.bits == 64:
+            return None
         if verb in b"uxX" and not of.signed and b"#" not in flags:
             return b"%" + flags + width + (b"d" if verb == b"u" else verb)
     return None
@@ -117,7 +119,9 @@ def _number(match: re.Match[bytes], flags: bytes, of: Type) -> Piece:
     verb = match["verb"]
     signed = verb in b"di"
     bits = _BITS[match["length"] or b""]
-    if bits == 64 and not signed and isinstance(of, (Int, Enum)) and of.signed and of.bits <= 32:
+    if verb in b"xXo" and not match["length"]:
+        bits = 32  # C's unsigned int, and what bpftrace prints
+    elif bits == 64 and not signed and isinstance(of, (Int, Enum)) and of.signed and of.bits <= 32:
         bits = 32  # C's promotion: an int8 of -1 prints as ffffffff
     python = {b"i": b"d", b"u": b"d"}.get(verb, verb)
     if b"#" in flags and verb == b"o":
