@@ -231,7 +231,19 @@ def test_print_of_a_scalar_that_was_never_written_shows_its_zero() -> None:
     (one,) = shown(ir.Act("print", map="@"), maps=[scalar])
     assert one.content == {(): 0}
     body = (ir.MapSet("@", (), num(1)), ir.MapDelete("@", ()), ir.Act("print", map="@"))
-    assert shown(*body, maps=[scalar])[0].content == {}
+    assert shown(*body, maps=[scalar])[0].content == {(): 0}
+    engine, _ = engine_of(program(begin(ir.MapSet("@", (), num(1)), ir.MapDelete("@", ())), maps=[scalar]))
+    engine.begin()
+    assert engine.maps()["@"] == {}
+
+
+def test_a_map_that_evicts_keeps_the_newest() -> None:
+    maps = [ir.MapDecl("@", (I64,), I64, 2, True), decl("@c", "count", I64, entries=1).replace(evicts=True)]
+    body = (ir.MapSet("@", (arg("a"),), arg("a")), ir.MapUpdate("@c", (arg("a"),), ()))
+    engine, emitted = engine_of(program(clause(*body), maps=maps))
+    engine.feed([rows(0, [1, 2, 3, 4], a=[1, 2, 1, 3])], None)
+    assert engine.maps() == {"@": {(1,): 1, (3,): 3}, "@c": {(3,): 1}}
+    assert emitted == []
 
 
 def test_a_full_plain_map_drops_new_keys_and_takes_old_ones() -> None:

@@ -330,12 +330,14 @@ class Clause(Record):
 
 class MapDecl(Record):
     """A map: key types (() for a scalar), its value's type (an Aggregate for count() and its
-    like), and how many keys it may hold. ``name`` includes its ``@``, here and in every node."""
+    like), and how many keys it may hold. ``name`` includes its ``@``, here and in every node. A full
+    map takes no new key; with ``evicts`` the key written longest ago makes room (lruhash)."""
 
     name: str
     key: tuple[Type, ...]
     value: Type | Aggregate
     entries: int = 4096
+    evicts: bool = False
 
 
 class Program(Record):

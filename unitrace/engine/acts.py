@@ -17,7 +17,6 @@ assert                  ``args``: (condition,), ``text``: message
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from itertools import takewhile
 from typing import Any
@@ -132,8 +131,7 @@ def _time(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
     runtime, form = scope.runtime, stmt.text or b"%H:%M:%S\n"
 
     def show(nsecs: int) -> None:
-        wall = nsecs + time.time_ns() - time.monotonic_ns()
-        runtime.emit(TimeShown(runtime.strftime(form, wall)))
+        runtime.emit(TimeShown(runtime.strftime(form, nsecs + runtime.to_wall)))
 
     return f"{scope.bind(show)}({event_time()})"
 

@@ -204,8 +204,10 @@ class _Body:
             return
         name = self.scope.temporary()
         self.line(f"{name} = {key}")
+        if store.decl.evicts:
+            self.line(f"{self.scope.bind(store.touch)}({name})")
         self.line(f"if {name} in {data} or len({data}) < {store.entries}: {data}[{name}] = {value}")
-        self.line(f"else: {self.scope.bind(store.add)}({name}, None)")
+        self.line(f"else: {self.scope.bind(store.add)}({name}, {value})")
 
     def map_update(self, stmt: ir.MapUpdate, leave: str) -> None:
         store = self.scope.store(stmt.map)
@@ -215,6 +217,8 @@ class _Body:
         data = self.scope.data(store)
         key = self.scope.temporary()
         self.line(f"{key} = {self.scope.key(store, stmt.key).text}")
+        if store.decl.evicts:
+            self.line(f"{self.scope.bind(store.touch)}({key})")
         if kind.function == "count":
             self._add(store, data, key, "1")
             return

@@ -225,7 +225,7 @@ class Engine:
         if self._resolver is None:
             from .resolve import Resolver
 
-            self._resolver = Resolver()
+            self._resolver = Resolver(self._runtime.to_wall)
         return self._resolver(of, value)
 
     def finish(self) -> None:

@@ -92,13 +92,15 @@ def _str(call: Call, runtime: Runtime) -> Made:
 
 def _buf(call: Call, runtime: Runtime) -> Made:
     limit = call.type.size or 1 << 16
+    text = isinstance(call.args[0].type, Str)  # its NUL and what follows count as zeros
 
     def buffer(value: Any, count: int | None = None) -> bytes:
         if isinstance(value, tuple):
             of = call.args[0].type
             step = of.of.size if isinstance(of, Array) else 1
             value = b"".join((item & (1 << 8 * step) - 1).to_bytes(step, "little") for item in value)
-        return bytes(value)[: limit if count is None else min(limit, max(0, count))]
+        size = limit if count is None else min(limit, max(0, count))
+        return bytes(value)[:size].ljust(size if text else 0, b"\0")
 
     return buffer if not is_integer(call.args[0].type) else runtime.own.buffer_reader(limit)
 
@@ -162,7 +164,7 @@ def _strftime(call: Call, runtime: Runtime) -> Made:
         return lambda *args: args[-1]
 
     def strftime(form: bytes, stamp: int) -> bytes:
-        return runtime.strftime(form, stamp + runtime.boot_to_wall())
+        return runtime.strftime(form, stamp + runtime.to_wall)
 
     return strftime
 
@@ -228,9 +230,9 @@ def _signal_name(call: Call, runtime: Runtime) -> Made:
         import signal
 
         try:
-            return signal.Signals(number).name.encode()
+            return (signal.strsignal(number) or f"Unknown signal {number}").encode()
         except ValueError:
-            return b""
+            return b"Unknown signal 0" if number == 0 else b"N/A"
 
     return signal_name
 

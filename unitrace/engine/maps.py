@@ -42,10 +42,9 @@ def fresh(of: Type) -> Any:
 
 class Store:
     """One map. ``full`` is called with the store and a number of updates that find no room for
-    their key; ``dropped`` is their sum. ``touched``: keys have been removed, so that an empty scalar
-    was written once."""
+    their key; ``dropped`` is their sum."""
 
-    __slots__ = ("aggregate", "data", "decl", "dropped", "entries", "full", "touched")
+    __slots__ = ("aggregate", "data", "decl", "dropped", "entries", "full")
 
     def __init__(self, decl: MapDecl, full: Callable[[Store, int], None]) -> None:
         self.decl = decl
@@ -54,7 +53,6 @@ class Store:
         self.entries = decl.entries if decl.key else 1
         self.full = full
         self.dropped = 0
-        self.touched = False
 
     def add(self, key: Any, state: Any, times: int = 1) -> bool:
         """Put a key that isn't there yet; False where there is no room for it, ``times`` updates of it
@@ -62,9 +60,18 @@ class Store:
         if len(self.data) < self.entries:
             self.data[key] = state
             return True
+        if self.decl.evicts and self.data:
+            del self.data[next(iter(self.data))]
+            self.data[key] = state
+            return True
         self.dropped += times
         self.full(self, times)
         return False
+
+    def touch(self, key: Any) -> None:
+        """Before a write, where keys are evicted: the key becomes the last to go."""
+        if key in self.data:
+            self.data[key] = self.data.pop(key)
 
     def state(self, key: Any) -> Any:
         """The aggregate's state under ``key``, made where it is missing; None where there is no room."""
@@ -77,12 +84,10 @@ class Store:
 
     def remove(self, key: Any) -> bool:
         """Remove a key; whether it was there."""
-        self.touched = True
         return self.data.pop(key, self) is not self
 
     def clear(self) -> None:
         """Remove all keys."""
-        self.touched = True
         self.data.clear()
 
     def zero(self) -> None:
@@ -134,8 +139,8 @@ class Store:
         return {self.parts(key): self.document(state) for key, state in self.data.items()}
 
     def shown(self) -> Snapshot:
-        """The content for print(@map): a scalar that was never written shows its zero."""
-        if not self.decl.key and not self.data and not self.touched:
+        """The content for print(@map): a scalar that isn't there shows its zero."""
+        if not self.decl.key and not self.data:
             return {(): zero(self.decl.value)}
         return self.snapshot()
 

@@ -19,7 +19,7 @@ def unordered(clauses: Iterable[ir.Clause], maps: Iterable[ir.MapDecl] = ()) -> 
     if any(isinstance(stmt, ir.Act) and stmt.name in _ENDING for one in chosen for stmt in _stmts(one.body)):
         return frozenset()
     seen = {name for one in chosen for name in _seen(one)}
-    seen |= {decl.name for decl in maps if getattr(decl.value, "function", "") in ("", "tseries")}
+    seen |= {one.name for one in maps if one.evicts or getattr(one.value, "function", "") in ("", "tseries")}
     return frozenset(
         one.ordinal
         for one in chosen

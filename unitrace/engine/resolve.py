@@ -6,7 +6,6 @@ These are looked up when something is printed, from what the machine knows then,
 from __future__ import annotations
 
 import os
-import time
 from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +25,8 @@ EMPTY: Table = ([], [])
 class Resolver:
     """Renders one value of a type that numbers alone don't say; call it with (type, value)."""
 
-    def __init__(self) -> None:
+    def __init__(self, to_wall: int) -> None:
+        self._to_wall = to_wall
         self._kernel: Table | None = None
         self._files: dict[str, Table] = {}
         self._places: dict[int, list[tuple[int, int, int, str]]] = {}
@@ -96,8 +96,7 @@ class Resolver:
         return b":".join(b"%02X" % byte for byte in value)
 
     def _timestamp(self, of: Formatted, value: int) -> bytes:
-        wall = value + time.time_ns() - time.monotonic_ns()
-        return Runtime.strftime(of.detail.encode("latin-1"), wall)
+        return Runtime.strftime(of.detail.encode("latin-1"), value + self._to_wall)
 
     def _strerror(self, of: Formatted, value: int) -> bytes:
         return os.strerror(value & 0x7FFFFFFF).encode()

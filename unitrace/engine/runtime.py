@@ -36,8 +36,8 @@ class Exit(Exception):
 class Runtime:
     """``emit`` takes every record; ``stores``: the maps of user space; ``kept``: who has the kernel's.
 
-    A warning is shown the first time at each place; ``repeated`` says at the end how often it came
-    again."""
+    ``to_wall``: nanoseconds from CLOCK_MONOTONIC to CLOCK_REALTIME. A warning is shown the first time at
+    each place; ``repeated`` says at the end how often it came again."""
 
     def __init__(
         self,
@@ -54,6 +54,7 @@ class Runtime:
         self.stores = {decl.name: Store(decl, self.full) for decl in maps}
         self.own = Own()
         self.started = time.monotonic_ns()
+        self.to_wall = time.time_ns() - self.started  # one for the run: differences stay exact
         self._warned: dict[tuple[str, object], list[object]] = {}
 
     def setting(self, name: str, default: int) -> int:
@@ -118,11 +119,6 @@ class Runtime:
     def out_of_bounds(self, clause: Clause) -> Callable[[], None]:
         """What is called when an index leaves its array."""
         return lambda: self.warn(OUTSIDE, clause.span, clause.ordinal)
-
-    @staticmethod
-    def boot_to_wall() -> int:
-        """Nanoseconds from CLOCK_BOOTTIME to CLOCK_REALTIME."""
-        return time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
     @staticmethod
     def strftime(form: bytes, stamp: int) -> bytes:

@@ -187,6 +187,8 @@ def converter(source: Type, target: Type) -> Callable[[Any], Any] | None:
     if isinstance(target, Buffer):
         length = target.length
         return lambda value: bytes(value)[:length]
+    if isinstance(target, Array) and isinstance(source, (Str, Buffer)):
+        return lambda value: decode(bytes(value), target)
     if isinstance(target, Array) and shape(source) is not None:
         return lambda value: decode((value & (1 << 64) - 1).to_bytes(8, "little"), target)
     if isinstance(target, Tuple) and isinstance(source, Tuple):

@@ -102,7 +102,7 @@ def _branch(condition: Arrays, then: tuple[Step, ...], other: tuple[Step, ...]) 
 
 def _update(stmt: ir.MapUpdate, names: Mapping[ir.Expr, str], used: dict[str, None], store: Store) -> Step:
     kind = store.aggregate
-    if kind is None or kind.function == "tseries" or len(stmt.args) > 1:
+    if kind is None or kind.function == "tseries" or store.decl.evicts or len(stmt.args) > 1:
         raise Unsupported
     keys = [compute(part, names, used) for part in stmt.key]
     value = compute(stmt.args[0], names, used) if stmt.args else None

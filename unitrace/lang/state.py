@@ -66,7 +66,8 @@ class MapInfo:
         key = () if self.keyed is False else self.key
         if self.value is None or key is None:
             return None
-        return MapDecl(self.spelled, key, self.value, self.entries)
+        evicts = self.declared in ("lruhash", "percpulruhash")
+        return MapDecl(self.spelled, key, self.value, self.entries, evicts)
 
 
 class Unit:

@@ -38,7 +38,7 @@ def maps_used(clause: Clause) -> frozenset[str]:
 def keepable(program: Program) -> frozenset[str]:
     """The maps that only aggregate: written by MapUpdate at kernel probes alone, read by nobody, and
     at most printed, cleared or zeroed as a whole."""
-    kept = {decl.name for decl in program.maps}
+    kept = {decl.name for decl in program.maps if not decl.evicts}
     for clause in program.clauses:
         for expr in walk((clause.predicate, clause.body)):
             if isinstance(expr, MapGet):
