@@ -55,6 +55,8 @@ def packed(count: int, how: str) -> tuple[PackedBatch, list[dict[str, Any]]]:
     for data, _ in made:
         if how == "ragged":
             buffer += bytes(gaps.randrange(9))
+        if how == "by four":
+            buffer += bytes(4 * gaps.randrange(3))
         starts.append(len(buffer))
         buffer += data
     shapes = {
@@ -62,11 +64,12 @@ def packed(count: int, how: str) -> tuple[PackedBatch, list[dict[str, Any]]]:
         "list": starts,
         "array": array.array("Q", starts),
         "ragged": array.array("q", starts),
+        "by four": array.array("q", starts),
     }
     return PackedBatch(3, bytes(buffer), shapes[how], LAYOUT), [expected for _, expected in made]
 
 
-@pytest.mark.parametrize("how", ["range", "list", "array", "ragged"])
+@pytest.mark.parametrize("how", ["range", "list", "array", "ragged", "by four"])
 @pytest.mark.parametrize("count", [0, 1, 7, VECTOR_FROM + 5])
 def test_values_and_arrays_agree(how: str, count: int) -> None:
     batch, rows = packed(count, how)

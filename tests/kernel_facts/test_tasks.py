@@ -47,6 +47,18 @@ def test_comm_arrays_say_the_same() -> None:
     assert history().comm_array(np.array([], np.uint64), np.array([], np.int32)).tolist() == []
 
 
+def test_many_tasks_that_change() -> None:
+    np = pytest.importorskip("numpy")
+    tasks = Tasks()
+    for tid in range(1, 41):
+        tasks.renamed(100 + tid, tid, b"after%d" % tid, old=b"before")
+    times = np.arange(400, dtype=np.uint64)
+    tids = np.arange(400) % 41
+    expected = tasks.comm_of(times.tolist(), tids.tolist(), 0)
+    assert tasks.comm_array(times, tids, 0).tolist() == expected
+    assert b"after40" in expected and b"before" in expected
+
+
 def test_tgid() -> None:
     np = pytest.importorskip("numpy")
     tasks = history()

@@ -91,7 +91,7 @@ class PackedBatch:
 
     def _ints(self, place: Place) -> list[int]:
         starts, at, key = self.starts, place.offset, (place.size, place.signed)
-        if isinstance(starts, range) and 0 <= at <= starts.step - place.size and len(starts) > 4:
+        if isinstance(starts, range) and 0 <= at <= starts.step - place.size and len(starts) > 32:
             code = f"<{at}x{_CODE[key]}{starts.step - at - place.size}x"
             end = starts.start + len(starts) * starts.step
             records = memoryview(self.buffer)[starts.start : end]
@@ -195,9 +195,15 @@ def _gather(buffer: Raw, kind: np.dtype[Any], places: np.ndarray[Any, Any]) -> n
     size = kind.itemsize
     whole = memoryview(buffer).nbytes
     if size in (2, 4, 8) and kind.kind in "iu":
-        aligned = not int(np.bitwise_or.reduce(places) & (size - 1))
-        if aligned:
+        low = int(np.bitwise_or.reduce(places)) & 7
+        if not low & (size - 1):
             return np.frombuffer(buffer, kind, whole // size).take(places >> (size.bit_length() - 1))
+        if size == 8 and low == 4:  # ftrace aligns to four: two halves are quicker than one unaligned whole
+            halves = np.frombuffer(buffer, "<u4", whole // 4)
+            found, first = np.empty((len(places), 2), "<u4"), places >> 2
+            found[:, 0] = halves[first]
+            found[:, 1] = halves[first + 1]
+            return found.reshape(-1).view(kind)
     if size == 1:
         return np.frombuffer(buffer, kind).take(places)
     if whole < size or int(places.max()) + size > whole:

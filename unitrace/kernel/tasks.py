@@ -235,13 +235,16 @@ class Tasks:
             if life.at(first) != life.at(last):
                 changing.append((at, life))
         found: np.ndarray[Any, Any] = table[numbers]
-        if changing:
+        if len(changing) > 16:  # one sort is less work than many passes
             order = np.argsort(numbers, kind="stable")
             begins = np.searchsorted(numbers, np.arange(len(distinct) + 1), sorter=order)
-            for at, life in changing:
+        for at, life in changing:
+            if len(changing) > 16:
                 rows = order[begins[at] : begins[at + 1]]
-                entries = np.searchsorted(np.array(life.times, times.dtype), times[rows], side="right") - 1
-                found[rows] = np.array(getattr(life, what), kind)[np.maximum(entries, 0)]
+            else:
+                rows = np.flatnonzero(numbers == at)
+            entries = np.searchsorted(np.array(life.times, times.dtype), times[rows], side="right") - 1
+            found[rows] = np.array(getattr(life, what), kind)[np.maximum(entries, 0)]
         return found
 
 

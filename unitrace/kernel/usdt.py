@@ -106,7 +106,7 @@ _ARM = re.compile(r"\[(\w+)(?:, ?#?(-?\d+))?\]$")
 
 
 def parse_argument(written: str, arch: Architecture) -> Argument:
-    """``-4@%edi``, ``8@-8(%rbp)``, ``4@$5``, ``8@(%rax,%rdx,8)``; arm64: ``8@x0``, ``4@[sp, 12]``, ``4@5``."""
+    """``-4@%edi``, ``8@-8(%rbp)``, ``4@$5``, ``8@(%rax,%rdx,8)``; arm64: ``8@x0``, ``4@[sp, 8]``."""
     size, _, place = written.partition("@")
     if size.endswith("f"):  # floating point: its bits are in no register that a probe sees
         return Argument(written, int(size[:-1].lstrip("-")), True, known=False)
