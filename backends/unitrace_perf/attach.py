@@ -19,7 +19,7 @@ from unitrace.kernel import cpus
 from . import records, syscall
 from .closing import close_behind, close_now
 from .columns import FIXED, field_place
-from .offer import Plan
+from .plan import Plan
 from .reader import Decoder, Follower, Stream
 from .ring import PAGE, Ring, open_ring
 from .survey import explained

@@ -25,6 +25,7 @@ def close_behind(fds: Collection[int]) -> None:
     import signal
     import warnings
 
+    reading, writing = os.pipe()  # our closes must not be the last: the other process waits for its end
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         with warnings.catch_warnings():  # 3.12 warns of threads: the child does plain system calls alone
@@ -32,17 +33,19 @@ def close_behind(fds: Collection[int]) -> None:
             child = os.fork()
         if child == 0:
             try:
-                _hold_only(sorted(fds))
-                if os.fork():  # so that it is init's child, and nobody has to wait for it
-                    os._exit(0)
+                if os.fork() == 0:  # so that it is init's child, and nobody has to wait for it
+                    _hold_only(sorted([*fds, reading]))
+                    os.read(reading, 1)
             finally:
                 os._exit(0)
         os.waitpid(child, 0)
-    except (OSError, ChildProcessError):
+    except OSError:
         pass  # no process to be had, or somebody else reaps our children: wait ourselves
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    os.close(reading)
     close_now(fds)
+    os.close(writing)
 
 
 def _hold_only(fds: list[int]) -> None:

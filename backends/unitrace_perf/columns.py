@@ -32,12 +32,14 @@ address it returns to)."""
 
 
 class Unserved(Exception):
-    """A column that this way can't carry. ``reason``: one line; ``remedy``: what would help."""
+    """A column that this way can't carry. ``reason``: one line; ``remedy``: what would help;
+    ``expr``: the column, where it is about one."""
 
-    def __init__(self, reason: str, remedy: str = "") -> None:
+    def __init__(self, reason: str, remedy: str = "", expr: Expr | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.remedy = remedy
+        self.expr = expr
 
 
 def field_place(field: Field) -> Place:
@@ -60,13 +62,13 @@ def site_place(column: Column, fields: Mapping[str, Field]) -> Place | None:
             return None
         if expr.name == "args" and expr.key in fields:
             return field_place(fields[str(expr.key)])
-    raise Unserved(*_why(expr))
+    raise Unserved(*_why(expr), expr)
 
 
 def _why(expr: Expr) -> tuple[str, str]:
     if isinstance(expr, (Text, Load)):
         return (
-            f"perf can't follow a tracepoint's pointer ({spelled(expr)}); eprobes don't reach perf either",
+            f"perf can't follow a tracepoint's pointer ({spelled(expr)})",
             "use --backend ebpf, or ftrace where it has eprobes (5.15)",
         )
     if isinstance(expr, Site) and expr.name in ("kstack", "ustack"):

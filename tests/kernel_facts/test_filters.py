@@ -134,6 +134,12 @@ def arg(number: int) -> Site:
         (Text(Str(64), arg(1), "kernel"), ENTRY, "+0(%si):string", "+0(%x1):string"),
         (Text(Str(64), arg(1), "user"), USER, "+0(%si):string", "+0(%x1):string"),
         (Text(Str(64), Cast(Pointer(Int(8)), arg(1))), ENTRY, "+0(%si):string", "+0(%x1):string"),
+        (
+            Text(Str(64), Binary(INT64, "+", arg(1), Const(INT64, 8))),
+            ENTRY,
+            "+8(%si):string",
+            "+8(%x1):string",
+        ),
     ],
 )
 def test_fetch_arguments(expr: Expr, probe: Probe, x86: str, arm: str) -> None:
@@ -148,10 +154,17 @@ def test_fetch_arguments(expr: Expr, probe: Probe, x86: str, arm: str) -> None:
         (Site(INT64, "retval"), ENTRY),
         (Site(UINT64, "nsecs"), ENTRY),
         (Site(INT32, "args", "none"), ENTRY),
-        (Text(Str(64), Binary(INT64, "+", arg(0), Const(INT64, 8))), ENTRY),
+        (Text(Str(64), Binary(INT64, "+", arg(0), arg(1))), ENTRY),
         (Text(Str(64), arg(0), "user", limit=arg(1)), ENTRY),
     ],
 )
 def test_unfetchable(expr: Expr, probe: Probe) -> None:
     with pytest.raises(Unfetchable):
         fetch(expr, probe, X86_64)
+
+
+def test_arguments_that_lie_in_memory() -> None:
+    """As a system call's entry function has them: in the caller's registers."""
+    text = Text(Str(64), Site(UINT64, "args", "filename"), "user")
+    assert fetch(text, ENTRY, X86_64, lambda site: f"+8(%{site.key})") == "+0(+8(%filename)):ustring"
+    assert fetch(Site(INT32, "args", "fd"), ENTRY, X86_64, lambda site: "+0(%di)") == "+0(%di):s32"

@@ -10,13 +10,15 @@ string that can't be read is an empty one, as it should be.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from unitrace.contract.ir import Binary, Cast, Const, Expr, Load, Probe, Site, Text
 from unitrace.contract.probes import BY_NAME
 from unitrace.contract.types import Bool, Enum, Int, Pointer, Str, Type
 
 from .arch import Architecture
 
-__all__ = ["Unfetchable", "fetch"]
+__all__ = ["Sites", "Unfetchable", "fetch"]
 
 
 USER_PROBES = ("uprobe", "uretprobe", "usdt")
@@ -35,9 +37,13 @@ class Unfetchable(Exception):
         self.remedy = remedy
 
 
-def fetch(expr: Expr, probe: Probe, arch: Architecture) -> str:
+Sites = Callable[[Site], "str | None"]
+"""Where a Site's eight bytes are, for a probe whose arguments aren't in registers; may raise Unfetchable."""
+
+
+def fetch(expr: Expr, probe: Probe, arch: Architecture, sites: Sites | None = None) -> str:
     """The fetch argument for ``expr`` at ``probe`` (a kprobe, kretprobe, uprobe or uretprobe), without
-    its name: "%di:s64". Raises Unfetchable.
+    its name: "%di:s64". ``sites`` is asked first, if given. Raises Unfetchable.
 
     Integers come in the width and sign of ``expr.type``, strings as a u32 data_loc.
     """
@@ -45,11 +51,19 @@ def fetch(expr: Expr, probe: Probe, arch: Architecture) -> str:
         if expr.limit is not None and not isinstance(expr.limit, Const):
             raise Unfetchable("a string's length is computed at run time")
         user = expr.space == "user" and probe.kind not in USER_PROBES
-        return f"{_memory(expr.pointer, 0, '', probe, arch)}:{'ustring' if user else 'string'}"
-    return f"{_place(expr, probe, arch)}:{_type(expr.type)}"
+        return f"{_memory(expr.pointer, 0, '', probe, arch, sites)}:{'ustring' if user else 'string'}"
+    return f"{_place(expr, probe, arch, sites)}:{_type(expr.type)}"
 
 
-def _memory(pointer: Expr, offset: int, space: str, probe: Probe, arch: Architecture, depth: int = 1) -> str:
+def _memory(
+    pointer: Expr,
+    offset: int,
+    space: str,
+    probe: Probe,
+    arch: Architecture,
+    sites: Sites | None,
+    depth: int = 1,
+) -> str:
     """``+offset(...)``: memory at an address that is a register's value and a constant, or itself in such
     memory. Where a step of the way can't be read, the string at its end is empty, as it should be."""
     if depth > DEREFERENCES_MAX:
@@ -65,22 +79,25 @@ def _memory(pointer: Expr, offset: int, space: str, probe: Probe, arch: Architec
     if not -(1 << 31) <= offset < 1 << 31:
         raise Unfetchable("an address is computed")
     if isinstance(pointer, Load) and pointer.type.size == 8 and not pointer.bit_size:
-        inner = _memory(pointer.pointer, pointer.offset, pointer.space, probe, arch, depth + 1)
+        inner = _memory(pointer.pointer, pointer.offset, pointer.space, probe, arch, sites, depth + 1)
     else:
-        inner = _place(pointer, probe, arch)
+        inner = _place(pointer, probe, arch, sites)
     user = "u" if space == "user" and probe.kind not in USER_PROBES else ""
     return f"{'-' if offset < 0 else '+'}{user}{abs(offset)}({inner})"
 
 
-def _place(expr: Expr, probe: Probe, arch: Architecture) -> str:
+def _place(expr: Expr, probe: Probe, arch: Architecture, sites: Sites | None) -> str:
     """A register, a stack slot, or one of these and a constant: an 8-byte value."""
     returns = BY_NAME[probe.kind].returns
     if isinstance(expr, Cast) and expr.type.size == expr.operand.type.size == 8:
-        return _place(expr.operand, probe, arch)
+        return _place(expr.operand, probe, arch, sites)
     if not isinstance(expr, Site):
         if isinstance(expr, Binary) and expr.op in "+-":
             raise Unfetchable("an address is computed")
         raise Unfetchable("it needs memory read as a number, which fails without a trace in probe events")
+    given = sites(expr) if sites else None
+    if given is not None:
+        return given
     if expr.name == "retval" and returns:
         return "$retval"
     if expr.name == "register" and isinstance(expr.key, str):

@@ -21,17 +21,20 @@ from perf_runs import (
     both,
     clause,
     equal,
+    field,
     function,
     mine,
     need,
     offered,
     ours,
     seen,
+    tracepoint,
 )
 
 from unitrace.contract.errors import BackendError
 from unitrace.contract.ir import Binary, Const, Expr, Field, Probe, Site, Text
 from unitrace.contract.machine import Machine
+from unitrace.contract.offer import Refusal, Request
 from unitrace.contract.types import BOOL, INT32, INT64, UINT64, Int, Pointer, Str
 
 pytestmark = [
@@ -161,6 +164,32 @@ def test_strings(space: str) -> None:
     found, _ = seen(opens, one)
     assert found[0] == [(b"/etc/hostname", os.getpid())] * 3
     assert ours("kprobe_events") == []
+
+
+def test_strings_of_a_system_calls_tracepoint() -> None:
+    # perf can't follow the pointer; the call's entry function gets the same arguments.
+    need("perf.kprobe_events")
+    probe = tracepoint("syscalls", "sys_enter_openat")
+    pointer = field(probe, "filename")
+    name = Text(Str(64), pointer, "user")
+    columns = (name, field(probe, "dfd"), field(probe, "flags"), pointer, TID, COMM_SITE)
+    by_entry, by_id = clause(probe, columns, mine(), 0), clause(probe, columns[1:], mine(), 1)
+    hows = [share.how for share in offered(by_entry, by_id).shares]
+    assert hows[0].startswith("tracefs event on __")
+    assert hows[1] == "tracepoint"
+    found, lost = seen(opens, by_entry, by_id)
+    assert [row[0] for row in found[0]] == [b"/etc/hostname"] * 3
+    assert [row[1:] for row in found[0]] == found[1]
+    assert lost == {}
+
+
+def test_strings_elsewhere_are_refused() -> None:
+    probe = tracepoint("sched", "sched_process_exec")
+    text = Text(Str(64), Site(UINT64, "args", "old_pid"))
+    answer = BACKEND.offer(MACHINE, Request((clause(probe, (text,)),)))
+    assert isinstance(answer, Refusal)
+    assert "can't follow a tracepoint's pointer" in answer.reason
+    assert answer.remedy
 
 
 def test_a_string_that_cannot_be_read_is_empty() -> None:

@@ -1,0 +1,101 @@
+"""Probes on functions: by the PMU, or by a tracefs event.
+
+A PMU's probe goes away with its fd and needs no tracefs, but each CPU's is a probe of its own, its
+misses aren't counted, and it can't filter by an argument. So with many CPUs, at returns (whose misses
+happen), and for such a filter the tracefs event comes first.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+from unitrace.contract.ir import Clause, Site
+from unitrace.contract.machine import Machine
+from unitrace.contract.offer import Share, conjuncts, share
+from unitrace.contract.probes import BY_NAME
+from unitrace.kernel import arch, filters
+
+from . import columns as places
+from . import registers
+from .columns import Unserved
+from .events import Fetched, function_name, probe_event
+from .plan import Plan, need, pushed, tracked
+
+__all__ = ["probe_share"]
+
+PMU_CPUS = 4
+"""CPUs up to which a PMU probe (one a CPU, and one wait for RCU each when it's closed) is cheaper than
+a tracefs event."""
+
+
+def probe_share(machine: Machine, clause: Clause) -> Share:
+    """The share of a clause on a function. Raises Unserved, NotStreamable."""
+    base = clause.probe.kind.replace("retprobe", "probe")
+    if base == "kprobe":
+        need(machine.answer("kprobes.armed"))
+    pmu, events = machine.answer(f"perf.{base}_pmu"), machine.answer(f"perf.{base}_events")
+    ways: list[Callable[[Machine, Clause], Share]] = [
+        way for way, works in ((_pmu, pmu), (probe_event, events)) if works
+    ]
+    if not ways:
+        need(pmu if pmu.errno != errno.ENODEV else events)
+    if len(ways) == 2 and _prefers_dynamic(machine, clause):
+        ways.reverse()
+    refused: list[Unserved] = []
+    for way in ways:
+        try:
+            return way(machine, clause)
+        except Unserved as no:
+            refused.append(no)
+    if not events:  # registers can't, and what could isn't there
+        raise Unserved(f"{refused[0].reason}; {events.reason}", events.remedy)
+    raise refused[-1]
+
+
+def _prefers_dynamic(machine: Machine, clause: Clause) -> bool:
+    kind = clause.probe.kind
+    if kind == "kretprobe" or len(machine.fact("cpus.online")) > PMU_CPUS:
+        return True
+    if kind != "kprobe":
+        return False
+    architecture = arch.architecture(str(machine.fact("kernel.arch")))
+    fetched = Fetched(clause.probe, architecture)
+    for part in conjuncts(clause.predicate):
+        before = len(fetched.fields)
+        if filters.filter_text(part, fetched.naming) is not None and len(fetched.fields) > before:
+            return True
+    return False
+
+
+def _pmu(machine: Machine, clause: Clause) -> Share:
+    probe = clause.probe
+    returns = BY_NAME[probe.kind].returns
+    taken, text = pushed(clause, filters.named_fields((), ""))
+    mine = share(clause, accepts=taken, whole=False, how=f"{probe.kind} PMU")
+    architecture = arch.architecture(str(machine.fact("kernel.arch")))
+    wanted = places.regs_wanted(mine.columns, probe, architecture)
+    if wanted:
+        need(machine.answer("perf.regs"))
+    user = probe.kind.startswith("u")
+    func = any(isinstance(one.value, Site) and one.value.name == "func" for one in mine.columns)
+    if func and (user or probe.offset):
+        raise Unserved("the address of the function isn't in a PMU probe's sample")
+    mask = registers.mask_of(wanted.values())
+    size = places.raw_size(returns)
+    layout = places.register_layout(mine.columns, wanted, mask, size)
+    comm, tgid = tracked(machine, mine.columns)
+    plan = Plan(
+        "pmu",
+        type=int(machine.fact(f"perf.{'u' if user else 'k'}probe_type")),
+        config=int(returns),  # format/retprobe: config:0
+        target=probe.scope if user else function_name(probe),
+        offset=probe.address if user else probe.offset,
+        regs=mask,
+        layout=tuple(layout.items()),
+        raw_size=size,
+        filter=text,
+        comm=comm,
+        tgid=tgid,
+    )
+    return mine.replace(plan=plan)
