@@ -91,7 +91,8 @@ def regs_wanted(columns: tuple[Column, ...], probe: Probe, arch: Architecture) -
         if expr.name in FIXED or expr.name in TRACKED or expr.name == "func":
             continue
         name = _register(expr, probe, arch, returns)
-        if name not in numbers or column.type.size > 8:
+        scalar = isinstance(column.type, (Int, Enum, Pointer, Bool, Symbol))
+        if name not in numbers or not scalar or column.type.size > 8:
             raise Unserved(f"no register holds {spelled(expr)}")
         wanted[expr] = numbers[name]
     return wanted

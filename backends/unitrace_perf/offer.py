@@ -17,7 +17,7 @@ from . import columns as places
 from .columns import FIXED, Unserved
 from .events import syscall_entry
 from .plan import Plan, need, pushed, tracked
-from .probing import probe_share
+from .probing import KERNEL, probe_share
 
 __all__ = ["answer"]
 
@@ -42,7 +42,9 @@ def answer(backend: str, machine: Machine, request: Request) -> Answered:
     caveats = tuple(
         f"missed returns of {describe(one.clause.probe)} can't be counted without tracefs"
         for one in shares
-        if isinstance(one.plan, Plan) and one.plan.way == "pmu" and one.clause.probe.kind == "kretprobe"
+        if isinstance(one.plan, Plan)
+        and one.plan.way == "pmu"
+        and one.clause.probe.kind in ("kretprobe", "fexit")
     )
     user = any(one.clause.probe.kind in ("uprobe", "uretprobe") for one in shares)
     streamed = EVENT_NS if any(one.accepted is None for one in shares) else (EVENT_NS + REJECTED_NS) // 2
@@ -56,7 +58,7 @@ def _share(machine: Machine, clause: Clause) -> Share:
     kind = clause.probe.kind
     if kind in ("tracepoint", "syscall"):
         return _tracepoint(machine, clause)
-    if kind in ("kprobe", "kretprobe", "uprobe", "uretprobe"):
+    if kind in (*KERNEL, "uprobe", "uretprobe"):
         return probe_share(machine, clause)
     if BY_NAME[kind].by == "engine":
         raise Unserved(f"{kind} is fired in user space")

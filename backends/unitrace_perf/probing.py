@@ -24,6 +24,11 @@ from .plan import Plan, need, pushed, tracked
 
 __all__ = ["probe_share"]
 
+BY_BTF = ("fentry", "fexit")
+"""Their place is a function's entry and return, as a kprobe's and kretprobe's; the types are known."""
+
+KERNEL = ("kprobe", "kretprobe", *BY_BTF)
+
 PMU_CPUS = 4
 """CPUs up to which a PMU probe (one a CPU, and one wait for RCU each when it's closed) is cheaper than
 a tracefs event."""
@@ -31,7 +36,10 @@ a tracefs event."""
 
 def probe_share(machine: Machine, clause: Clause) -> Share:
     """The share of a clause on a function. Raises Unserved, NotStreamable."""
-    base = clause.probe.kind.replace("retprobe", "probe")
+    kind = clause.probe.kind
+    base = "kprobe" if kind in KERNEL else "uprobe"
+    if kind in BY_BTF and any(field.type.size > 8 for field in clause.probe.fields):
+        raise Unserved("an argument is passed in more than a register", "use --backend ebpf")
     if base == "kprobe":
         need(machine.answer("kprobes.armed"))
     pmu, events = machine.answer(f"perf.{base}_pmu"), machine.answer(f"perf.{base}_events")
@@ -55,9 +63,9 @@ def probe_share(machine: Machine, clause: Clause) -> Share:
 
 def _prefers_dynamic(machine: Machine, clause: Clause) -> bool:
     kind = clause.probe.kind
-    if kind == "kretprobe" or len(machine.fact("cpus.online")) > PMU_CPUS:
+    if kind in ("kretprobe", "fexit") or len(machine.fact("cpus.online")) > PMU_CPUS:
         return True
-    if kind != "kprobe":
+    if kind not in KERNEL:
         return False
     architecture = arch.architecture(str(machine.fact("kernel.arch")))
     fetched = Fetched(clause.probe, architecture)
@@ -71,13 +79,13 @@ def _prefers_dynamic(machine: Machine, clause: Clause) -> bool:
 def _pmu(machine: Machine, clause: Clause) -> Share:
     probe = clause.probe
     returns = BY_NAME[probe.kind].returns
+    user = probe.kind not in KERNEL
     taken, text = pushed(clause, filters.named_fields((), ""))
-    mine = share(clause, accepts=taken, whole=False, how=f"{probe.kind} PMU")
+    mine = share(clause, accepts=taken, whole=False, how=f"{'uprobe' if user else 'kprobe'} PMU")
     architecture = arch.architecture(str(machine.fact("kernel.arch")))
     wanted = places.regs_wanted(mine.columns, probe, architecture)
     if wanted:
         need(machine.answer("perf.regs"))
-    user = probe.kind.startswith("u")
     func = any(isinstance(one.value, Site) and one.value.name == "func" for one in mine.columns)
     if func and (user or probe.offset):
         raise Unserved("the address of the function isn't in a PMU probe's sample")

@@ -10,14 +10,13 @@ import ctypes
 import errno
 import mmap
 import os
-import platform
 
 __all__ = ["Ring", "open_ring"]
 
 PAGE = mmap.PAGESIZE
 _DATA_HEAD, _DATA_TAIL = 1024, 1032  # offsets in struct perf_event_mmap_page, since 2.6.31
 
-_ORDERED = platform.machine() in ("x86_64", "i686")
+_ORDERED = os.uname().machine in ("x86_64", "i686")
 """Loads aren't reordered with loads, nor with later stores: no fence is needed between the control
 words and the data."""
 

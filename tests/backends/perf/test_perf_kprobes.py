@@ -96,6 +96,17 @@ def test_result(machine: Machine) -> None:
     assert lost == {}
 
 
+def test_fentry_and_fexit_are_kprobes_with_types(machine: Machine) -> None:
+    fds: list[int] = []
+    enter = clause(OPEN.replace(kind="fentry"), (DFD, FILENAME), mine(), 0)
+    leave = clause(OPENED.replace(kind="fexit"), (RETVAL,), mine(), 1)
+    found, _ = seen(lambda: fds.extend(opens()), enter, leave, machine=machine)
+    assert [row[0] for row in found[0]] == [AT_FDCWD] * 3
+    assert found[1] == [(fd,) for fd in fds]
+    both_ends = clause(OPENED.replace(kind="fexit", fields=FIELDS), (DFD,), mine())
+    assert isinstance(BACKEND.offer(machine, Request((both_ends,))), Refusal)  # entry's registers are gone
+
+
 def test_every_register_argument(machine: Machine) -> None:
     # ksys_read's siblings differ by kernel; this one has had four arguments since 5.6.
     found, _ = seen(opens, clause(OPEN, tuple(arg(number) for number in range(6)), mine()), machine=machine)
