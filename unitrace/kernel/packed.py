@@ -150,6 +150,8 @@ class PackedBatch:
     def _starts(self) -> np.ndarray[Any, Any]:
         import numpy as np
 
+        if isinstance(self.starts, range):
+            return np.arange(self.starts.start, self.starts.stop, self.starts.step, dtype=np.int64)
         return np.asarray(self.starts, dtype=np.int64)
 
     def _located(self, place: Place) -> np.ndarray[Any, Any]:
@@ -227,14 +229,48 @@ def _ended(
         return text
     matrix = text.view(np.uint8).reshape(len(text), width)
     zero = matrix == 0
-    if lengths is None and not (zero[:, :-1] & ~zero[:, 1:]).any():
-        return text
-    first = np.where(zero.any(axis=1), zero.argmax(axis=1), width)
+    if lengths is None:
+        rows = _dirty(zero)
+        if not len(rows):
+            return text
+        if len(rows) * 4 < len(text):
+            matrix[rows] = _blanked(matrix[rows], zero[rows], None)
+        else:
+            matrix[:] = _blanked(matrix, zero, None)
+    else:
+        matrix[:] = _blanked(matrix, zero, lengths)
+    return text
+
+
+def _dirty(zero: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The rows where something follows a NUL. Flat: numpy is slow at rows of a few bytes."""
+    import numpy as np
+
+    width = zero.shape[1]
+    flat = zero.reshape(-1)
+    follows = flat[:-1] > flat[1:]
+    follows[width - 1 :: width] = False  # the next row's first byte
+    rows = np.flatnonzero(follows) // width
+    distinct: np.ndarray[Any, Any] = rows[np.diff(rows, prepend=-1) > 0]
+    return distinct
+
+
+def _blanked(
+    matrix: np.ndarray[Any, Any], zero: np.ndarray[Any, Any], lengths: np.ndarray[Any, Any] | None
+) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    width = matrix.shape[1]
+    first = zero.argmax(axis=1)
+    first[(first == 0) & ~zero[:, 0]] = width  # none at all
     if lengths is not None:
         first = np.minimum(first, lengths)
-    keep = np.arange(width) < first[:, None]
-    np.multiply(matrix, keep, out=matrix)
-    return text
+    if width > 256:  # no table of that size
+        blanked: np.ndarray[Any, Any] = np.where(np.arange(width) < first[:, None], matrix, 0)
+        return blanked
+    table = np.tril(np.full((width + 1, width), 0xFF, np.uint8), -1)  # row n: n bytes kept
+    masked: np.ndarray[Any, Any] = matrix & table[first]
+    return masked
 
 
 def _extra(held: Any, count: int) -> np.ndarray[Any, Any]:
