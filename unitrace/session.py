@@ -22,10 +22,12 @@ from unitrace.contract.machine import Machine
 from unitrace.contract.offer import Options
 from unitrace.output.records import Attached, Ended, Lost, Out
 from unitrace.plan.choose import Plan, choose
-from unitrace.plan.show import only
+from unitrace.plan.show import named, only
 from unitrace.plugins import Plugins
 
 if TYPE_CHECKING:
+    import re
+
     from unitrace.child import Child
     from unitrace.contract.backend import Attachment, Backend
     from unitrace.contract.model import Snapshot
@@ -57,6 +59,7 @@ class Compiled:
     """A program, its plan, and the backends: what is known before anything is attached.
 
     ``notices``: lines that the user must see (a successor was traced, a string is an address).
+    ``probes``: leave out clauses at other probes than those whose name it finds.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Compiled:
         options: Options = Options(),  # noqa: B008 (a Record: immutable)
         positional: Sequence[str] = (),
         cpid: int = 0,
+        probes: re.Pattern[str] | None = None,
     ) -> None:
         from unitrace.lang import compile_text
 
@@ -85,9 +89,11 @@ class Compiled:
         )
         self.warnings = compiled.warnings
         program = compiled.program
+        if probes is not None:
+            program = named(program, probes)
         if cpid or options.pid:
             program = only(program, cpid or options.pid)
-        self.plan = choose(program, backends, self.machine, options)
+        self.plan = choose(program, backends, self.machine, options, ask_all)
         self.program = self.plan.program
         self.notices = (*compiled.notices, *self.plan.notices)
 
@@ -302,7 +308,7 @@ def explained(spec: str, backend: str | None = None, *, machine: Machine | None 
     from unitrace.plan.explain import Explanation
 
     try:
-        compiled = Compiled(spec, Plugins().chosen(backend), machine=machine)
+        compiled = Compiled(spec, Plugins().chosen(backend), machine=machine, ask_all=True)
     except NoBackend as error:
         return Explanation(spec, None, error)
     return Explanation(spec, compiled.plan, None, compiled.notices)

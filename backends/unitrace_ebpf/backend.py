@@ -19,7 +19,7 @@ class Ebpf:
     name = "ebpf"
     title = "BPF programs, compiled without a compiler"
     api = API_VERSION
-    event_ns = 250
+    cost = 250
 
     def survey(self, machine: Machine) -> Sequence[Support]:
         return [Support(thing, machine.answer(name), how) for thing, name, how in survey.THINGS]

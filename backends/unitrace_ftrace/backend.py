@@ -40,7 +40,7 @@ class Ftrace:
     name = "ftrace"
     title = "tracefs events, raw ring buffer pages"
     api = API_VERSION
-    event_ns = 290
+    cost = 590
 
     def survey(self, machine: Machine) -> Sequence[Support]:
         """What this machine gives of ftrace; for all that is missing: why, and the remedy."""

@@ -23,7 +23,7 @@ class PerfBackend:
     name = "perf"
     title = "perf_event"
     api = API_VERSION
-    event_ns = 670
+    cost = 700
 
     def survey(self, machine: Machine) -> Sequence[Support]:
         return survey.supports(machine)

@@ -55,7 +55,7 @@ class Stub:
         self, name: str, ns: int, can: Callable[[Any], bool] = lambda value: True, exact: bool = True
     ) -> None:
         self.name, self.ns, self.can, self.exact = name, ns, can, exact
-        self.event_ns = ns
+        self.cost = ns
         self.asked = 0
 
     def survey(self, machine: Machine) -> list[Any]:
@@ -72,7 +72,7 @@ class Stub:
                 if not self.can(column.value):
                     return Refusal(self.name, f"can't read {column.name}", "buy another", one)
             shares.append(share(one, accepts=lambda part: True, whole=False, how="stub"))
-        return Offer(self.name, request, tuple(shares), self.ns, 1, self.exact, () if self.exact else ("hm",))
+        return Offer(self.name, request, tuple(shares), self.ns, 0, self.exact, () if self.exact else ("hm",))
 
     def attach(self, machine: Machine, offer: Offer) -> Any:
         raise AssertionError("planning attaches nothing")
@@ -90,6 +90,15 @@ def test_the_cheapest_exact_one() -> None:
     assert chosen(what, Stub("rough", 100, exact=False), options=approx).backends == ("rough",)
     with pytest.raises(NoBackend, match="no backend can run this here"):
         chosen(what, Stub("rough", 100, exact=False), Stub("rougher", 100, exact=False))
+
+
+def test_who_cant_be_better_isnt_asked() -> None:
+    what = program(clause(0, Act("printf")))
+    cheap, dear = Stub("cheap", 1), Stub("dear", 9)
+    assert chosen(what, dear, cheap).backends == ("cheap",)
+    assert (cheap.asked, dear.asked) == (1, 0)
+    plan = choose(what, {"dear": dear, "cheap": cheap}, Machine(live=False), DEFAULT, ask_all=True)
+    assert plan.backends == ("cheap",) and (cheap.asked, dear.asked) == (2, 1)
 
 
 def test_refusals_keep_their_reasons() -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
-from unitrace.cli.habits import needless
+from unitrace.cli.habits import Tracer, needless, pattern
+from unitrace.cli.habits import pid as as_pid
 from unitrace.cli.report import note, report, warn_lines
 from unitrace.cli.spec import Spec, read_spec
 from unitrace.contract.errors import UnitraceError, UsageError
@@ -19,15 +22,18 @@ from unitrace.session import Compiled, Trace
 
 __all__ = ["command"]
 
+LANGUAGE = "0.27.0"
+"""The release of bpftrace whose language this is."""
+
 EPILOG = "Other commands: list, backends, explain, plugins (each with --help)."
 
 
-@click.command(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Tracer, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("spec", nargs=-1)
 @click.option("-e", "programs", multiple=True, metavar="PROGRAM", help="Run this program.")
 @click.option("--backend", metavar="NAME", help="Use this backend only (see: unitrace backends).")
 @click.option("-c", "--cmd", "child", metavar="COMMAND", help="Run COMMAND; end when it ends.")
-@click.option("-p", "--pid", type=int, default=0, metavar="PID", help="Trace this process.")
+@click.option("-p", "--pid", callback=as_pid, metavar="PID", help="Trace this process.")
 @click.option("-f", "--format", "form", default="text", metavar="FORMAT", help="text, json or jsonl.")
 @click.option("-o", "--output", metavar="FILE", help="Write the output to FILE.")
 @click.option("-q", "--quiet", is_flag=True, help="No 'Attached' line.")
@@ -43,18 +49,23 @@ EPILOG = "Other commands: list, backends, explain, plugins (each with --help)."
 @click.option("--exact-probes", is_flag=True, help="Never trace a successor of a renamed function.")
 @click.option("--dry-run", is_flag=True, help="Compile and plan, then end.")
 @click.option("--no-warnings", is_flag=True, help="Silence warnings.")
+@click.option("--probe-filter", callback=pattern, metavar="REGEX", help="Only probes whose name it finds.")
 @click.option("--mask", multiple=True, metavar="FACT", help="Plan as if the machine lacked FACT.")
 @needless
 @click.option("-V", "--version", is_flag=True, help="Print the version.")
+@click.option("--info", "informing", is_flag=True, help="What is there (see also: unitrace backends).")
 def command(spec: tuple[str, ...], **given: Any) -> int:
     """Trace SPEC: probes (tracepoint:sched:sched_switch), a program file, or a program by -e.
 
     The language is bpftrace's; the framework is whichever the machine has.
     """
     if given["version"]:
-        from unitrace import __version__
+        click.echo(_version())
+        return 0
+    if given["informing"]:
+        from unitrace.cli.info import info
 
-        click.echo(f"unitrace v{__version__}")
+        click.echo(info())
         return 0
     if given["listing"]:
         from unitrace.cli.list import command as lister
@@ -72,6 +83,15 @@ def command(spec: tuple[str, ...], **given: Any) -> int:
         return error.exit_status
 
 
+def _version() -> str:
+    from unitrace import __version__
+
+    # Scripts ask a program called bpftrace for the version of the language.
+    if os.path.basename(sys.argv[0]) == "bpftrace":
+        return f"bpftrace v{LANGUAGE} (unitrace v{__version__})"
+    return f"unitrace v{__version__}"
+
+
 def _run(source: Spec, given: dict[str, Any]) -> int:
     child = None
     if given["child"] is not None:
@@ -80,6 +100,9 @@ def _run(source: Spec, given: dict[str, Any]) -> int:
         child = Child(given["child"])
     try:
         compiled = _compiled(source, given, child.pid if child else 0)
+        if not compiled.program.clauses:
+            click.echo("No probes to attach")
+            return 1
         if given["dry_run"]:
             return 0
         with Trace(compiled, timeout=given["timeout"], unsafe=given["unsafe"], child=child) as run:
@@ -106,7 +129,9 @@ def _compiled(source: Spec, given: dict[str, Any], cpid: int) -> Compiled:
         options=options,
         positional=source.positional,
         cpid=cpid,
+        ask_all=given["verbose"],
         machine=machine,
+        probes=given["probe_filter"],
     )
     for failed in plugins.failures():
         note(f"plugin {failed.entry.name} failed to load: {failed.failure}")

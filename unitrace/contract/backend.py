@@ -73,13 +73,14 @@ class Attachment(Protocol):
 
 class Backend(Protocol):
     """One tracing framework. ``name``: the word for --backend. ``title``: a few words for people.
-    ``api``: the API_VERSION it was written for. ``event_ns``: what an event usually costs with it, ns:
-    where one that costs less than the chosen one refuses, the user is told."""
+    ``api``: the API_VERSION it was written for. ``cost``: the least that an Offer of its costs: backends
+    are asked in this order, and no further once none can be better; where one that costs less than the
+    chosen offer refuses, the user is told."""
 
     name: str
     title: str
     api: int
-    event_ns: int
+    cost: int
 
     def survey(self, machine: Machine) -> Sequence[Support]:
         """What this machine gives of this framework; for all that is missing: why, and the remedy."""

@@ -1,4 +1,4 @@
-"""Choosing: every backend is asked for its offer; the best exact one is taken.
+"""Choosing: the backends are asked for their offers, the likeliest first; the best exact one is taken.
 
 The whole program is asked for first, as one group: one backend for all is the cheapest and gives
 one order of events. Only where none takes it all are the groups that share no map asked
@@ -55,21 +55,25 @@ def choose(
     backends: Mapping[str, Backend],
     machine: Machine,
     options: Options,
+    ask_all: bool = False,
 ) -> Plan:
     """The plan for ``program`` on the given backends (one only where the user forced it).
+
+    Once an exact offer costs no more than any backend not yet asked could, those aren't asked: a
+    survey takes 10 ms and can't change the choice. ``ask_all`` asks them too, to explain.
 
     Raises NoBackend with every backend's reason where a clause can't run anywhere.
     """
     kernel_side = tuple(clause for clause in program.clauses if not by_engine(clause))
     if not kernel_side:
         return Plan(program, ())
-    parts, refused = _parts(program, kernel_side, backends, machine, options)
+    parts, refused = _parts(program, kernel_side, backends, machine, options, ask_all)
     if not refused:
         return Plan(program, parts, _passed_over(parts, backends))
     simpler = plain(program)
     if simpler != program:
         kernel_side = tuple(clause for clause in simpler.clauses if not by_engine(clause))
-        parts, still = _parts(simpler, kernel_side, backends, machine, options)
+        parts, still = _parts(simpler, kernel_side, backends, machine, options, ask_all)
         if not still:
             reason = next((one.reason for one in refused if isinstance(one, Refusal)), "")
             names = ", ".join(texts(program))
@@ -79,10 +83,14 @@ def choose(
     raise _nobody(refused, program)
 
 
-def ask(request: Request, backends: Iterable[Backend], machine: Machine) -> Answers:
-    """What each backend says to ``request``. A backend that fails is a refusal too."""
+def ask(request: Request, backends: Iterable[Backend], machine: Machine, ask_all: bool) -> Answers:
+    """What each backend says to ``request``, as long as it can matter. A backend that fails is a
+    refusal too."""
     answers: list[Offer | Refusal] = []
-    for backend in backends:
+    for backend in sorted(backends, key=lambda one: one.cost):
+        found = best(tuple(answers), Options())
+        if found is not None and found.cost <= backend.cost and not ask_all:
+            break
         try:
             answers.append(backend.offer(machine, request))
         except NotStreamable as error:
@@ -95,7 +103,7 @@ def ask(request: Request, backends: Iterable[Backend], machine: Machine) -> Answ
 def best(answers: Answers, options: Options) -> Offer | None:
     """The offer to take: exact before approximate (which must be allowed), then the least cost."""
     usable = [one for one in answers if isinstance(one, Offer) and (one.exact or options.approximate)]
-    return min(usable, key=lambda one: (not one.exact, one.event_ns, one.start_ms), default=None)
+    return min(usable, key=lambda one: (not one.exact, one.cost), default=None)
 
 
 def _parts(
@@ -104,9 +112,10 @@ def _parts(
     backends: Mapping[str, Backend],
     machine: Machine,
     options: Options,
+    ask_all: bool,
 ) -> tuple[tuple[Part, ...], Answers]:
     """The parts, and () or the answers to the first group that nobody takes."""
-    whole = ask(request(program, clauses, options), backends.values(), machine)
+    whole = ask(request(program, clauses, options), backends.values(), machine, ask_all)
     offer = best(whole, options)
     if offer is not None:
         return (Part(offer, whole),), ()
@@ -115,7 +124,7 @@ def _parts(
         return (), whole
     chosen: dict[str, list[Clause]] = {}
     for group in groups:
-        answers = ask(request(program, group, options), backends.values(), machine)
+        answers = ask(request(program, group, options), backends.values(), machine, ask_all)
         offer = best(answers, options)
         if offer is None:
             return (), answers
@@ -124,8 +133,8 @@ def _parts(
     for name, members in chosen.items():
         ordered = tuple(sorted(members, key=lambda clause: clause.ordinal))
         wanted = request(program, ordered, options)
-        answers = ask(wanted, backends.values(), machine)
-        offer = best(ask(wanted, [backends[name]], machine), options)
+        answers = ask(wanted, backends.values(), machine, ask_all)
+        offer = best(ask(wanted, [backends[name]], machine, ask_all), options)
         if offer is None:
             return (), answers
         parts.append(Part(offer, answers))
@@ -146,7 +155,7 @@ def _passed_over(parts: tuple[Part, ...], backends: Mapping[str, Backend]) -> tu
         f"by {part.offer.backend}, as {answer.backend} can't here: {answer.reason}"
         for part in parts
         for answer in part.answers
-        if isinstance(answer, Refusal) and backends[answer.backend].event_ns < part.offer.event_ns
+        if isinstance(answer, Refusal) and backends[answer.backend].cost < part.offer.cost
     ]
     return tuple(dict.fromkeys(lines))
 

@@ -5,10 +5,12 @@ Nothing is dropped in silence: the pointer is shown instead, and the user is tol
 
 from __future__ import annotations
 
+import re
+
 from unitrace.contract.ir import Binary, Clause, Const, Program, Show, Site, Stmt, Text
 from unitrace.contract.types import BOOL, UINT32
 
-__all__ = ["only", "plain", "texts"]
+__all__ = ["named", "only", "plain", "texts"]
 
 
 def plain(program: Program) -> Program:
@@ -43,6 +45,17 @@ def only(program: Program, pid: int) -> Program:
         return clause.replace(predicate=Binary(BOOL, "&&", ours, clause.predicate))
 
     return program.replace(clauses=tuple(map(limited, program.clauses)))
+
+
+def named(program: Program, probes: re.Pattern[str]) -> Program:
+    """The program without the clauses at probes whose name ``probes`` doesn't find; begin and end stay."""
+    return program.replace(
+        clauses=tuple(
+            clause
+            for clause in program.clauses
+            if clause.probe.kind in ("begin", "end") or probes.search(clause.probe.label)
+        )
+    )
 
 
 def _plain_clause(clause: Clause) -> Clause:

@@ -36,7 +36,7 @@ class ProcEvents:
     """Streams exec and exit; accepts no predicate and keeps no map."""
 
     name, title, api = "procevents", "the kernel's process connector", API_VERSION
-    event_ns = 2000
+    cost = 2010
 
     def survey(self, machine: Machine) -> Sequence[Support]:
         """One line: the socket works, or why it doesn't."""
@@ -61,7 +61,7 @@ class ProcEvents:
                 if column.name not in COLUMNS:
                     return Refusal(self.name, f"it has no {column.name}", clause=clause)
             shares.append(one)
-        return Offer(self.name, request, tuple(shares), self.event_ns, start_ms=1)
+        return Offer(self.name, request, tuple(shares), event_ns=2000, start_ms=1)
 
     def attach(self, machine: Machine, offer: Offer) -> Attached:
         """Open the socket, unsubscribed."""
