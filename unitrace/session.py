@@ -59,7 +59,8 @@ class Compiled:
     """A program, its plan, and the backends: what is known before anything is attached.
 
     ``notices``: lines that the user must see (a successor was traced, a string is an address).
-    ``probes``: leave out clauses at other probes than those whose name it finds.
+    ``probes``: leave out clauses at other probes than those whose name it finds. ``ask_all``: also
+    ask the backends that can't be better any more, to explain the choice.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Compiled:
         positional: Sequence[str] = (),
         cpid: int = 0,
         probes: re.Pattern[str] | None = None,
+        ask_all: bool = False,
     ) -> None:
         from unitrace.lang import compile_text
 
