@@ -20,9 +20,13 @@ from .guard import guard, mark
 
 __all__ = ["DynamicEvents", "Made"]
 
+RETURNS_PENDING = 1024
+"""Calls of a kretprobe's function that may be under way at once (its maxactive). The kernel's own choice is
+10 on small machines; beyond it returns are missed, and before 6.0 kprobe_profile doesn't count them."""
+
 _FILES = {
     "p": ("kprobe_events", "p"),
-    "r": ("kprobe_events", "r"),
+    "r": ("kprobe_events", f"r{RETURNS_PENDING}"),
     "up": ("uprobe_events", "p"),
     "ur": ("uprobe_events", "r"),
     "e": ("dynamic_events", "e"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import time
 
 import pytest
 from ftrace_runs import (
@@ -89,14 +90,54 @@ def test_named_arguments_by_register() -> None:
     assert rows["args.dfd"] == [-100]
 
 
-@pytest.mark.parametrize(("op", "expected"), [("==", 1), ("!=", 2), ("<", 2), (">=", 2)])
-def test_return_values_and_their_filter(op: str, expected: int) -> None:
-    one = clause(OPENED, (RETVAL, NAME), both(mine(), compare(op, RETVAL, -2 if op != "<" else 0)))
+@pytest.mark.parametrize(
+    ("op", "value", "expected"), [("==", -9, 1), ("!=", -9, 2), ("<", 0, 1), (">=", -9, 3)]
+)
+def test_return_values_and_their_filter(op: str, value: int, expected: int) -> None:
+    """ksys_read returns a ssize_t: the register's 64 bits all count."""
+    probe = Probe("kretprobe", "", "ksys_read")
+    one = clause(probe, (RETVAL, NAME), both(mine(), compare(op, RETVAL, value)))
     (share,) = offered(one).shares
     assert share.residual is not None and share.residual.predicate is None
-    (rows,) = run(lambda: open_paths(b"/nonexistent", 8, b"/dev/null"), one)
+    room = ctypes.create_string_buffer(8)
+    zero, null = os.open("/dev/zero", os.O_RDONLY), os.open("/dev/null", os.O_RDONLY)
+    (rows,) = run(lambda: [libc.read(fd, room, 5) for fd in (zero, null, 1 << 20)], one)
+    os.close(zero)
+    os.close(null)
     assert len(rows["retval"]) == expected
+    assert set(rows["retval"]) <= {5, 0, -9}
     assert rows["comm"] == [comm()] * expected
+
+
+def test_returns_of_many_sleepers() -> None:
+    """More calls under way than the kernel keeps room for unasked."""
+    reading, writing = os.pipe()
+    probe = Probe("kretprobe", "", "ksys_read")
+    children: list[int] = []
+
+    def work() -> None:
+        for _ in range(40):
+            child = os.fork()
+            if child == 0:
+                os.read(reading, 1)
+                os._exit(0)
+            children.append(child)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not all(map(_asleep, children)):
+            time.sleep(0.05)
+        os.write(writing, b"x" * 40)
+        for child in children:
+            os.waitpid(child, 0)
+
+    (rows,) = run(work, clause(probe, (PID, RETVAL), compare("==", RETVAL, 1)))
+    os.close(reading)
+    os.close(writing)
+    assert set(children) <= set(rows["pid"])
+
+
+def _asleep(pid: int) -> bool:
+    with open(f"/proc/{pid}/stat", "rb") as stat:
+        return stat.read().rpartition(b")")[2].split()[0] == b"S"
 
 
 def test_filter_on_a_register_that_is_no_column() -> None:
