@@ -88,14 +88,14 @@ class PerfAttachment:
             task_kib = min(task_kib, max(part // 4, 4)) if followed else 0
             kib = min(kib, max(part - task_kib, 4))
         for cpu in online:
-            base = self._software(cpu, 0)
+            base = self._software(cpu, 0, kib)
             ring = self._ring(base, cpu, kib)
             self._rings.append(ring)
             for (share, plan), (config, layout) in zip(plans, layouts):
                 self._stream(share, plan, config, layout, ring)
             if followed:
                 flags = syscall.TASK | ((syscall.COMM | syscall.COMM_EXEC) if names else 0)
-                self._task_rings.append(self._ring(self._software(cpu, flags), cpu, task_kib))
+                self._task_rings.append(self._ring(self._software(cpu, flags, task_kib), cpu, task_kib))
         smallest = min(ring.size for ring in self._rings)
         if smallest * 2 <= wanted * 1024:
             self.notes.append(
@@ -116,14 +116,16 @@ class PerfAttachment:
             if note not in self.notes and syscall.bpf_programs(fd):
                 self.notes.append(note)
 
-    def _software(self, cpu: int, flags: int) -> int:
-        """A dummy event: it owns a ring, and the records of tasks where ``flags`` ask for them."""
+    def _software(self, cpu: int, flags: int, kib: int) -> int:
+        """A dummy event: it owns a ring of ``kib`` KiB, and the records of tasks where ``flags`` ask for
+        them. Its watermark is the ring's: a wake-up each quarter of it, not one an event, which
+        would cost the traced task ten times the event."""
         attr = syscall.attr(
             syscall.TYPE_SOFTWARE,
             syscall.SW_DUMMY,
             flags=FLAGS | flags,
             sample_type=SAMPLE & ~syscall.SAMPLE_RAW,
-            watermark=PAGE,
+            watermark=max(PAGE, kib * 1024 // 4),
         )
         fd = self._opened(attr, cpu, "perf events")
         self._plain.append(fd)
@@ -172,7 +174,7 @@ class PerfAttachment:
             flags=FLAGS,
             sample_type=SAMPLE | (syscall.SAMPLE_REGS_INTR if plan.regs else 0),
             read_format=syscall.FORMAT_LOST if self._counts_lost else 0,
-            watermark=ring.size // 4,
+            watermark=ring.size // 4,  # without one, "wakeup every 0 events" is every event
             config1=ctypes.addressof(target) if target else 0,
             config2=plan.offset,
             regs=plan.regs,
