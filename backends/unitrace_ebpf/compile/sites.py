@@ -49,13 +49,19 @@ class Sites(Base):
                 continue
             if name == "comm":
                 slot = self.frame.take(16)
-                self.address(R1, FP, slot)
-                self.code.alui("mov", R2, 16)
-                self.code.call("get_current_comm")
+                self.current_comm(FP, slot, 16)
             else:
                 self.code.call(self._known(name))
                 slot = self.spill()
             self.helpers[name] = slot
+
+    def current_comm(self, base: int, off: int, size: int) -> None:
+        """The task's name, then zeros: 6.0 to 6.2 leave what is beyond the NUL (strscpy without _pad in
+        bpf_get_current_comm)."""
+        self.zero(base, off, size)
+        self.address(R1, base, off)
+        self.code.alui("mov", R2, size)
+        self.code.call("get_current_comm")
 
     def _known(self, helper: str) -> str:
         if helper == "ktime_get_boot_ns" and not self.abilities.boot_clock:

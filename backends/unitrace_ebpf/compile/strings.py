@@ -5,7 +5,7 @@ from __future__ import annotations
 from unitrace.contract.ir import Cast, Choice, Const, Expr, Site, Text
 from unitrace.contract.types import Array, Buffer, Int, Str, Type
 
-from ..asm import FP, R0, R1, R2, Label
+from ..asm import FP, R0, R1, Label
 from .base import CannotCompile, shape
 from .memory import Memory
 
@@ -76,9 +76,7 @@ class Strings(Memory):
         if held is not None:
             self.copy(FP, held, base, off, min(size, 16))
         else:
-            self.address(R1, base, off)
-            self.code.alui("mov", R2, min(size, 16))
-            self.code.call("get_current_comm")
+            self.current_comm(base, off, min(size, 16))
         if size > 16:
             self.zero(base, off + 16, size - 16)
 
