@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import struct
+import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -214,10 +215,11 @@ class PerfAttachment:
         taken = [(ring, ring.take()) for ring in self._rings]
         follower = self._decoder.follower
         if follower:
+            upto = time.monotonic_ns()
             told: list[records.Task] = []
             for ring in self._task_rings:
                 told += self._decoder.tasks(ring.take(), ring.cpu)
-            follower.feed(told)
+            follower.feed(told, upto)
         return iter([one for ring, data in taken if data for one in self._decoder.batches(data, ring.cpu)])
 
     def poll_fds(self) -> list[int]:

@@ -94,11 +94,16 @@ class Follower:
     def __init__(self, names: bool) -> None:
         self.tasks = Tasks() if names else None
         self._dead: dict[int, tuple[list[int], list[int]]] = {}
+        self._later: list[records.Task] = []
         self._pruned = 0
 
-    def feed(self, found: list[records.Task]) -> None:
-        """Take in records of all CPUs; in any order, but none older than one fed before that counts."""
-        found.sort(key=lambda one: one.time)
+    def feed(self, found: list[records.Task], upto: int) -> None:
+        """Take in records of all CPUs, in any order. What is later than ``upto`` waits for the next call:
+        the rings are read one after the other, and one read early lacks what a later one counts on
+        (a child has the name that its parent got on another CPU)."""
+        found = sorted(self._later + found, key=lambda one: one.time)
+        cut = bisect_right(found, upto, key=lambda one: one.time)
+        found, self._later = found[:cut], found[cut:]
         tasks = self.tasks
         for one in found:
             if one.kind == records.EXIT:

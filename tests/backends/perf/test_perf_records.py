@@ -76,12 +76,22 @@ def test_names_follow_the_records() -> None:
     assert follower.tasks is not None
     told = task_records(TASKS, lambda *_: None)
     first, fork, end, last = told
-    follower.feed(told[::-1])  # rings of several CPUs come in any order
+    follower.feed(told[::-1], last.time)  # rings of several CPUs come in any order
     times = [first.time, fork.time, end.time, last.time - 1, last.time]
     assert follower.tasks.comm_of(times, [PID, CHILD, CHILD, PID, PID]) == [
         b"renamed", b"renamed", b"renamed", b"renamed", b"python",
     ]  # fmt: skip
     assert follower.tgid(end.time + 1, CHILD) == CHILD
+
+
+def test_what_is_too_new_waits() -> None:
+    follower = Follower(names=True)
+    assert follower.tasks is not None
+    first, fork, _, last = task_records(TASKS, lambda *_: None)
+    # The ring with the parent's renaming was read before it held it, the child's after.
+    follower.feed([fork, last], first.time - 1)
+    follower.feed([first], last.time)
+    assert follower.tasks.comm_of([fork.time, last.time], [CHILD, PID]) == [b"renamed", b"python"]
 
 
 def sample(id: int, payload: bytes) -> bytes:
@@ -187,5 +197,5 @@ def test_a_probe_of_another_shape_is_an_error() -> None:
 def test_the_pid_of_a_dead_task() -> None:
     follower = Follower(names=False)
     for time, tgid in ((100, 40), (300, 41)):
-        follower.feed([records.Task(records.EXIT, time, tgid, 7)])
+        follower.feed([records.Task(records.EXIT, time, tgid, 7)], time)
     assert [follower.tgid(time, 7) for time in (99, 100, 299, 300)] == [7, 40, 40, 41]
