@@ -109,7 +109,9 @@ class Program(Statements):
 
     def close(self) -> None:
         self.code.place(self.end)
-        self.code.alui("mov", R0, 0)
+        # A tracepoint's program that returns 0 takes the event away from all perf users of it, uncounted
+        # (trace_call_bpf() in perf_trace_run_bpf_submit() and perf_syscall_enter()).
+        self.code.alui("mov", R0, int(self.context.kind == "tracepoint"))
         self.code.exit()
         self.check_stack()
 
