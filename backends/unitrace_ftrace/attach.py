@@ -57,7 +57,7 @@ class Attached:
         self._instance: Instance | None = None
         self._reader: Reader | None = None
         self._follower: Follower | None = None
-        self._names: set[str] = set()
+        self._names: dict[str, bool] = {}
         self._before: dict[str, int] = {}
         self._losses: dict[str, int] = {}
         self._running = False
@@ -121,7 +121,7 @@ class Attached:
             with open(f"{made.dir}/format", encoding="utf-8") as file:
                 described = parse_format(file.read())
             category, name = made.category, made.name
-            self._names.add(name)
+            self._names[name] = any("(" in text for _, text in tap.fetch)
         fields = {field.name: field for field in (*described.common, *described.fields)}
         return f"{category}/{name}", described.id, fields
 
@@ -174,7 +174,8 @@ class Attached:
         assert self._instance is not None
         found = overrun(self._instance)
         if self._names:
-            found.update(missed(self._root, self._names))
+            version = tuple(self._machine.fact("kernel.version"))
+            found.update(missed(self._root, self._names, version))
         if self._follower is not None and self._follower.tasks.unknown:
             found["names or processes of tasks unknown"] = self._follower.tasks.unknown
         return found

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from unitrace_ftrace.backend import Ftrace
+from unitrace_ftrace.losses import missed
 from unitrace_ftrace.offer import Tap
 
 from unitrace.contract.ir import Act, Binary, Clause, Const, Expr, Field, Load, MapGet, Probe, Site, Text
@@ -256,3 +259,13 @@ def test_what_ftrace_cannot_do() -> None:
     with pytest.raises(NotStreamable):
         through_map = Load(UINT64, MapGet(UINT64, "@p", ()), 0)
         Ftrace().offer(on, Request((clause(Probe("kprobe", "", "f"), (through_map,)),)))
+
+
+def test_misses_of_kprobes(tmp_path: Path) -> None:
+    profile = "  u1_a      3      0\n  u1_b   9   2\n  other   1   7\n"
+    (tmp_path / "kprobe_profile").write_text(profile)
+    mine = {"u1_a": False, "u1_b": True}
+    assert missed(str(tmp_path), mine, (6, 1)) == {"probe u1_b missed": 2}
+    (cause,) = missed(str(tmp_path), mine, (5, 10))
+    assert "couldn't read" in cause
+    assert missed(str(tmp_path / "none"), mine, (6, 1)) == {}
