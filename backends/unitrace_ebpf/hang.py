@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from unitrace.kernel.dynamic import DynamicEvents
 
 __all__ = ["Hanger"]
+
+LINK_PERF_EVENT = 7  # enum bpf_link_type
 
 
 class Hanger:
@@ -103,8 +106,11 @@ class Hanger:
         self.multi.clear()
 
     def missed(self) -> dict[str, int]:
-        """Returns that no instance was left for (kretprobes)."""
-        return {}
+        """Hits that the kernel gave up: a kprobe inside a kprobe, a return with no instance left."""
+        count = sum(_missed_by_link(fd) for fd in self.links)
+        if self.dynamic is not None:
+            count += _missed_by_group(self.dynamic.root, self.dynamic.group)
+        return {"kprobes missed by the kernel": count} if count else {}
 
     def close(self) -> None:
         """Take all down: what closes fast now, the rest behind our back; but the group of dynamic events
@@ -122,3 +128,26 @@ class Hanger:
             self.dynamic = None
         elif slow:
             close_behind(slow)
+
+
+def _missed_by_link(fd: int) -> int:
+    """struct bpf_link_info of a link on a kprobe's perf event (6.7): perf_event.kprobe.missed."""
+    try:
+        info = syscall.object_info(fd, 64)
+    except OSError:
+        return 0
+    kind, how = struct.unpack_from("<I12xI", info)
+    kprobe = kind == LINK_PERF_EVENT and how in (3, 4)  # BPF_PERF_EVENT_KPROBE, _KRETPROBE
+    return int(struct.unpack_from("<Q", info, 48)[0]) if kprobe else 0
+
+
+def _missed_by_group(root: str, group: str) -> int:
+    """kprobe_profile: event, hits, misses (Documentation/trace/kprobetrace.rst)."""
+    try:
+        with open(f"{root}/kprobe_profile") as file:
+            lines = [line.split() for line in file]
+        with open(f"{root}/kprobe_events") as file:
+            ours = {line.split()[0].rpartition("/")[2] for line in file if f":{group}/" in line}
+    except OSError:
+        return 0
+    return sum(int(line[2]) for line in lines if len(line) == 3 and line[0] in ours)

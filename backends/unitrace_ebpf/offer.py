@@ -14,7 +14,7 @@ from . import syscall
 from .compile.base import Abilities, CannotCompile, Context
 from .compile.program import Compiled, check, compile_kept, compile_record, statements
 from .maps import Kept, kept
-from .survey import abilities
+from .survey import abilities, version
 
 __all__ = ["MECHANISMS", "Mechanism", "Plan", "offer"]
 
@@ -118,6 +118,8 @@ class _Offering:
         ways = MECHANISMS.get(clause.probe.kind)
         if ways is None:
             raise _Refused(clause, f"BPF programs on {clause.probe.kind} probes aren't done yet")
+        if clause.probe.kind == "kretprobe" and version(self.machine) < (6, 7):
+            ways = ways[::-1]  # only tracefs tells how many returns were missed there
         said = []
         for way in ways:
             answers = [self.machine.answer(name) for name in way.facts]
