@@ -8,12 +8,12 @@ from __future__ import annotations
 from unitrace.contract.record import Record
 
 __all__ = [
-    "Action", "AddressOf", "Arrow", "AttachPoint", "Binary", "Block", "Boolean", "CDefinition",
-    "Call", "Cast", "Comptime", "Config", "Discard", "Evaluate", "Expr", "Field", "For", "Function", "IfExpr", "Import",
-    "Increment", "Index", "Item", "Jump", "Let", "Macro", "Map", "MapDeclaration", "Name", "Node", "Number",
-    "Offsetof", "Positional", "PositionalCount", "Program", "Range", "RecordExpr", "Set", "Sizeof", "Stmt",
-    "String", "Ternary", "TupleExpr", "TupleItem", "TypeArg", "TypeInfo", "TypeName", "TypeOf", "TypeRef",
-    "Unary", "UnrollStmt", "Variable", "While", "same",
+    "Action", "AddressOf", "Arrow", "AttachPoint", "Binary", "Block", "Boolean", "CDefinition", "Call",
+    "Cast", "Comptime", "Config", "Discard", "Evaluate", "Expr", "Field", "For", "Function", "IfExpr",
+    "Import", "Increment", "Index", "Item", "Jump", "Let", "Macro", "Map", "MapDeclaration", "Name",
+    "Node", "Number", "Offsetof", "Positional", "PositionalCount", "Program", "Range", "RecordExpr",
+    "Set", "Sizeof", "Stmt", "String", "Ternary", "TupleExpr", "TupleItem", "TypeArg", "TypeInfo",
+    "TypeName", "TypeOf", "TypeRef", "Unary", "UnrollStmt", "Variable", "While", "same",
 ]  # fmt: skip
 
 

@@ -40,6 +40,7 @@ class Surroundings(NamedTuple):
     maps: dict[str, str] | None
     bound: dict[str, tuple[ast.Expr, Surroundings]]
     path: tuple[object, ...]
+    calls: tuple[str, ...] = ()
 
 
 def spelled(of: Type) -> str:
@@ -66,7 +67,7 @@ class Base:
         self.out: list[ir.Stmt] = []
         self.loops = 0
         self.quiet = False
-        self.calls: list[str] = []
+        self.level = 0
         self.hoists = 0
 
     # -- faults ---------------------------------------------------------------------------------
@@ -77,6 +78,7 @@ class Base:
 
     def not_yet(self, message: str, node: ast.Node, remedy: str = "") -> NotYet:
         """A type that the next round may know."""
+        self.unit.waiting = True
         return NotYet(self.fault(message, node, remedy))
 
     def warn(self, message: str, node: ast.Node) -> None:
@@ -111,12 +113,17 @@ class Base:
     def several(self, nodes: tuple[ast.Expr, ...]) -> list[ir.Expr]:
         """Expressions in order: what one of them changes isn't seen by those before it."""
         values: list[ir.Expr] = []
+        out = self.out
         for node in nodes:
-            with self.collected() as made:
+            made: list[ir.Stmt] = []
+            self.out = made
+            try:
                 value = self.expr(node)
+            finally:
+                self.out = out
             if made:
                 values = [one if _settled(one) else self.hoist(one) for one in values]
-                self.out.extend(made)
+                out.extend(made)
             values.append(value)
         return values
 
@@ -153,7 +160,7 @@ class Base:
             slot = self.by_name(value.name)
             return slot is not None and slot.flexible and not slot.fixed and isinstance(value.type, Int)
         if isinstance(value, ir.MapGet):
-            info = self.unit.maps.get(value.map)
+            info = self.unit.maps.get(value.map[1:])
             return info is not None and info.flexible and isinstance(value.type, Int)
         return rules.is_flexible(value)
 
@@ -232,7 +239,6 @@ class Base:
             raise self.fault(what, node)
         if slot.type is None:
             slot.type, slot.flexible = of, flexible
-            self.unit.changed = True
         elif slot.fixed:
             self._fits(slot, value, of, flexible, node)
         else:
@@ -296,7 +302,6 @@ class Base:
             return info
         if info.keyed is None:
             info.keyed = keyed
-            self.unit.changed = True
         elif info.keyed != keyed:
             raise self.fault(
                 f"@{name} used as a map with an explicit key (non-scalar map), previously used "
@@ -328,7 +333,6 @@ class Base:
         flexible = [self.flexible(value) for value in values]
         if info.key is None:
             info.key, info.key_flexible = types, flexible
-            self.unit.changed = True
         else:
             found = None
             if len(types) == len(info.key):
@@ -377,7 +381,6 @@ class Base:
             raise self.fault("Invalid expression for assignment", node)
         if info.value is None:
             info.value, info.flexible = of, flexible
-            self.unit.changed = True
         else:
             found = None
             if not isinstance(info.value, Aggregate):
@@ -398,7 +401,6 @@ class Base:
         """A map that is written by count() or its like."""
         if info.value is None:
             info.value = of
-            self.unit.changed = True
             return
         found = rules.promote(info.value, False, of, False) if isinstance(info.value, Aggregate) else None
         if found is None:

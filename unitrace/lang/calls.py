@@ -38,8 +38,10 @@ class Calls(Acts):
 
     def _Call(self, node: ast.Call) -> ir.Expr:
         name = node.name
-        if name in self.unit.macro_names and name not in self.here.bound:
-            return self.expand(node, name, node.args)
+        if name in self.unit.macro_names:
+            library = name in FUNCTIONS or name in BUILTINS
+            if (name, len(node.args)) in self.unit.macros or not library:
+                return self.expand(node, name, node.args)
         function = FUNCTIONS.get(name)
         if function is None:
             return self._other(node)
@@ -58,7 +60,7 @@ class Calls(Acts):
 
     def _other(self, node: ast.Call) -> ir.Expr:
         """A builtin written as a call, or what isn't known."""
-        name = node.name
+        name = node.name.removeprefix("__builtin_")
         if name in BUILTINS or name == "config":
             if not node.args:
                 return self.expr(ast.Name(node.start, node.end, name))

@@ -11,8 +11,6 @@ from unitrace.contract.record import Record
 from unitrace.contract.types import UINT32
 
 from . import ast
-from .cdefs import define
-from .config import configure
 from .parser import parse
 from .resolve import Resolver
 from .show import shown
@@ -88,13 +86,17 @@ class Compiler:
         for item in self.tree.items:
             try:
                 if isinstance(item, ast.Config):
+                    from .config import configure
+
                     configure(unit, item)
                 elif isinstance(item, ast.CDefinition):
+                    from .cdefs import define
+
                     define(unit, item)
                 elif isinstance(item, ast.Macro):
                     unit.macros[(item.name, len(item.params))] = item
                     unit.macro_names[item.name] = item
-                elif isinstance(item, ast.Import):
+                elif isinstance(item, ast.Import) and not item.path.startswith("stdlib/"):
                     raise unit.source.error(
                         f"Cannot import {item.path!r}: imports are not supported yet", item.start, item.end
                     )
@@ -144,7 +146,8 @@ class Compiler:
                 try:
                     probes += self.resolver.probes(point)
                 except ProbeError as error:
-                    if missing == "warn":
+                    wild = error.message.startswith("No matches") and "*" in point.text
+                    if missing == "warn" or (wild and len(item.probes) > 1):
                         unit.warn(f"{error.message} Skipping.", point.start, point.end)
                     elif missing != "ignore":
                         unit.errors.append(error)
@@ -167,19 +170,30 @@ class Compiler:
         """Go through all bodies until no type changes; the clauses of the last time."""
         unit = self.unit
         kept = list(unit.errors)
+        known = -1
         for _ in range(_ROUNDS):
-            unit.changed = False
+            unit.changed = unit.waiting = False
             unit.errors[:] = kept
             unit.warnings = {k: v for k, v in unit.warnings.items() if k[0].endswith("Skipping.")}
             clauses = self.clauses()
-            if not unit.changed:
+            before, known = known, self.known()
+            if not unit.changed and not (unit.waiting and known != before):
                 break
         if unit.errors:
+            certain = [one for one in unit.errors if not one.message.startswith("Could not resolve the type")]
+            unit.errors[:] = certain or unit.errors
             unique = list({(error.message, error.span): error for error in unit.errors}.values())
             first, *others = unique
             first.others = tuple(others)
             raise first
         return clauses
+
+    def known(self) -> int:
+        """How many types are known: a statement that waits needs another round only if that grew."""
+        maps, slots = self.unit.maps.values(), self.unit.slots.values()
+        return sum((info.value is not None) + (info.key is not None) for info in maps) + sum(
+            slot.type is not None for slot in slots
+        )
 
     def clauses(self) -> tuple[ir.Clause, ...]:
         """One clause a probe; probes of one shape share their body."""

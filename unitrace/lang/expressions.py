@@ -374,7 +374,7 @@ class ExpressionParser:
             to = self.try_type()
         if to is not None and lex.kind == "op" and lex.value == ")":
             lex.next()
-            if lex.kind in _STARTS or (lex.kind == "op" and lex.value in ("(", "-", "!", "~", "*", "&", "{")):
+            if lex.kind in _STARTS or (lex.kind == "op" and lex.value in ("(", "-", "!", "~", "*", "&")):
                 operand = self.unary()
                 return ast.Cast(start, operand.end, to, operand)
         lex.seek(inside)

@@ -135,7 +135,27 @@ FUNCTIONS = {one.name: one for one in _FUNCTIONS}
 AGGREGATES = frozenset(("count", "sum", "min", "max", "avg", "stats", "hist", "lhist", "tseries"))
 
 ACTS = frozenset(
-    ["printf", "errorf", "warnf", "debugf", "print", "clear", "zero", "exit", "time", "cat", "system", "join", "signal", "signal_thread", "override", "unwatch", "assert", "static_assert", "write_user"]
+    [
+        "printf",
+        "errorf",
+        "warnf",
+        "debugf",
+        "print",
+        "clear",
+        "zero",
+        "exit",
+        "time",
+        "cat",
+        "system",
+        "join",
+        "signal",
+        "signal_thread",
+        "override",
+        "unwatch",
+        "assert",
+        "static_assert",
+        "write_user",
+    ]
 )
 """Functions that are statements: they have no value."""
 

@@ -22,7 +22,7 @@ from unitrace.contract.types import (
 )
 
 from . import ast, rules
-from .base import Base, spelled
+from .base import Base, Surroundings, spelled
 from .source import suggest
 from .typenames import bare
 
@@ -230,23 +230,30 @@ class Memory(Base):
             return self.type_of(ref.of)
         if isinstance(ref, ast.TypeName):
             bound = self.here.bound.get(ref.name)
-            if bound is not None and isinstance(bound[0], ast.TypeArg):
-                found: Type | None = self.type_of(bound[0].of)
+            found: Type | None
+            if bound is not None:
+                found = self._bound_type(*bound)
                 for suffix in ref.suffixes:
-                    assert found is not None
                     found = Pointer(bare(found)) if suffix == "*" else Array(found, int(suffix))
-            elif bound is not None:
-                return self.typed(bound[0])
             else:
                 found = self.unit.types.suffixed(ref.name, ref.suffixes)
             if found is None:
-                if not ref.suffixes and (ref.name, 0) in self.unit.macros:
-                    return self.typed(ast.Call(ref.start, ref.end, ref.name, ()))
+                known = None if ref.suffixes else self.unit.types.constant(ref.name)
+                if known is not None:
+                    return known[0]
                 raise self.fault(f'Cannot resolve unknown type "{ref.name}"', ref)
             return found
         if isinstance(ref, ast.TypeArg):
             return self.type_of(ref.of)
         return self.typed(ref)
+
+    def _bound_type(self, node: ast.Expr, home: Surroundings) -> Type:
+        """The type that a macro's argument stands for, found where the macro was called."""
+        before, self.here = self.here, home
+        try:
+            return self.type_of(node.of if isinstance(node, ast.TypeArg) else node)
+        finally:
+            self.here = before
 
     def typed(self, node: ast.Expr) -> Type:
         """The type of an expression that is not evaluated."""

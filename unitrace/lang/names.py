@@ -42,12 +42,14 @@ class Builtins(Memory):
     """Lowering of names."""
 
     def _Name(self, node: ast.Name) -> ir.Expr:
-        name = node.name
+        name = node.name.removeprefix("__builtin_")
         bound = self.here.bound.get(name)
         if bound is not None:
             return self.in_caller(bound)
         if name == "args":
             return self.all_args(node)
+        if (name, 0) in self.unit.macros and not node.name.startswith("__builtin_"):
+            return self.expand(node, name, ())
         if name in BUILTINS:
             return self.builtin(name, node)
         head = name.rstrip("0123456789")

@@ -33,7 +33,7 @@ _NUMBERS = frozenset(("d", "i", "u", "o", "x", "X", "c", "p"))
 
 def conversions(form: bytes) -> list[str]:
     """The conversions of a format, each by its letters ("d", "s", "rx"); "" for one that is cut short."""
-    return [(found["kind"] or b"").decode() for found in _CONVERSION.finditer(form) if found[0] != b"%%"]
+    return [(found["kind"] or b"").decode() for found in re.finditer(_CONVERSION, form) if found[0] != b"%%"]
 
 
 def check(form: bytes, args: Sequence[Type]) -> tuple[str, str] | None:

@@ -311,8 +311,29 @@ class Resolver:
 
     def rawtracepoint(self, module: str, event: str) -> Probe:
         """A raw tracepoint; its arguments are those of the typedef btf_trace_NAME's function."""
+        from unitrace.kernel import btf
+
         label = f"rawtracepoint:{module + ':' if module else ''}{event}"
-        return self.made("rawtracepoint", label, scope=module, name=event)
+        try:
+            # what is attached to a tracepoint is called by __traceiter_NAME(data, arguments...)
+            # (include/linux/tracepoint.h, since 5.10)
+            proto = btf.prototype(self.machine, f"__traceiter_{event}")
+        except (UnitraceError, OSError):
+            proto = None
+        fields: tuple[Field, ...] = ()
+        if proto is not None:
+            fields = tuple(one.replace(offset=one.offset - 1) for one in proto.fields[1:])
+        elif self.known_event(event) is False:
+            raise self.missing(f"No matches for rawtracepoint {event}.", "*", event)
+        return self.made("rawtracepoint", label, scope=module, name=event, fields=fields)
+
+    def known_event(self, event: str) -> bool | None:
+        """Whether some category has the event; None where the list can't be read. System calls' own raw
+        tracepoints are sys_enter and sys_exit."""
+        try:
+            return any(True for _ in self.tracepoints("*", event))
+        except ProbeError:
+            return None
 
     def _syscall(self, kind: str, rest: list[str]) -> list[Probe]:
         self.count(kind, rest, 1, 1)
@@ -349,6 +370,8 @@ class Resolver:
     def _kprobe(self, kind: str, rest: list[str]) -> list[Probe]:
         self.count(kind, rest, 1, 2)
         module, target = rest if len(rest) == 2 else ("", rest[0])
+        if _WILD.search(module):
+            return self.in_modules(kind, module, target)
         if not target:
             raise self.error("kprobes should be attached to a function or an address")
         if target[0].isdigit():
@@ -367,6 +390,8 @@ class Resolver:
             return [self.made(kind, f"{kind}:{':'.join(rest)}", scope="bpf", name=":".join(rest[1:]))]
         self.count(kind, rest, 1, 2)
         module, name = rest if len(rest) == 2 else ("", rest[0])
+        if _WILD.search(module):
+            return self.in_modules(kind, module, name)
         if not name:
             raise self.error("fentry/fexit should specify a function")
         if _WILD.search(name):
@@ -374,6 +399,28 @@ class Resolver:
         return [self.function(kind, module, self.follow(kind, name, 0), 0)]
 
     _fexit = _fentry
+
+    def in_modules(self, kind: str, pattern: str, name: str) -> list[Probe]:
+        """``kprobe:mod*:function``: in which modules it is."""
+        from fnmatch import fnmatchcase
+
+        from unitrace.kernel import functions
+
+        found: list[Probe] = []
+        try:
+            names = functions.matching(self.machine, name) if _WILD.search(name) else [name]
+            for one in names:
+                found += [
+                    self.function(kind, module, one, 0, known=True)
+                    for module in functions.modules_of(self.machine, one)
+                    if fnmatchcase(module or "vmlinux", pattern)
+                ]
+        except (UnitraceError, OSError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise self.error(f"the list of functions can't be read: {why}", "run as root") from None
+        if not found:
+            raise self.error(f"No matches for {kind} {pattern}:{name}.")
+        return found
 
     def at_address(self, kind: str, target: str) -> Probe:
         """``kprobe:0xffff...``."""
@@ -510,6 +557,8 @@ class Resolver:
             raise self.error(f"{file} has no symbol {name}", suggest(name, names))
         if not found.is_func:
             raise self.error(f"{name} in {file} is data, not a function")
+        if offset and offset >= found.size:
+            raise self.error(f"Offset outside the function bounds ('{name}' size is {found.size})")
         return [self.user(kind, file, path, name, offset, found.offset_in_file + offset)]
 
     _uretprobe = _uprobe

@@ -126,6 +126,18 @@ class Body(Values):
                 raise self.fault(f"{source.name}() must be assigned directly to a map", node)
             self.aggregating(source, info, key)
             return
+        if (
+            isinstance(source, ast.Block)
+            and isinstance(source.value, ast.Call)
+            and source.value.name in AGGREGATES
+        ):
+            self.here.scopes.append({})
+            try:
+                self.statements(source.body)
+                self.aggregating(source.value, info, key)
+            finally:
+                self.here.scopes.pop()
+            return
         with self.collected() as made:
             value = self.value(source)
             value = value if isinstance(value.type, Aggregate) else self.number_or_value(value, source)
@@ -200,11 +212,18 @@ class Body(Values):
     def statement_if(self, node: ast.IfExpr) -> None:
         """An if without a value; the arms from the last to the first."""
         arms: list[tuple[ir.Expr, list[ir.Stmt], tuple[ir.Stmt, ...]]] = []
+        late: NotYet | None = None
         for condition, block in node.arms:
+            made: ir.Expr = self.to_bool(True)
             with self.collected() as before:
-                made = self.condition(condition)
+                try:
+                    made = self.condition(condition)
+                except NotYet as error:
+                    late = error  # the blocks may say what the condition has to know
             arms.append((made, before, self.block(block)))
         rest = () if node.otherwise is None else self.block(node.otherwise)
+        if late is not None:
+            raise late
         for made, before, then in reversed(arms):
             if isinstance(made, ir.Const):
                 rest = (*before, *(then if made.value else rest))
@@ -215,9 +234,16 @@ class Body(Values):
     # -- loops ----------------------------------------------------------------------------------
 
     def _While(self, node: ast.While) -> None:
+        late: NotYet | None = None
+        condition: ir.Expr = self.to_bool(True)
         with self.collected() as before:
-            condition = self.condition(node.condition)
+            try:
+                condition = self.condition(node.condition)
+            except NotYet as error:
+                late = error
         body = self._body(node.body)
+        if late is not None:
+            raise late
         if before:
             test = ir.If(condition, (), (ir.Break(),))
             self.emit(ir.Loop(ir.Const(BOOL, True), (*before, test, *body)))

@@ -430,8 +430,10 @@ class Values(Calls):
                 f"Call to macro '{name}' has wrong number of arguments: expected {count} but got {len(args)}",
                 node,
             )
-        if name in self.calls or len(self.calls) > 30:
-            raise self.fault(f"Recursive macro call detected: {' > '.join([*self.calls, name])}", node)
+        if name in self.here.calls:
+            raise self.fault(f"Recursive macro call detected: {' > '.join([*self.here.calls, name])}", node)
+        if self.level > 20:
+            raise self.fault("macros are nested too deeply (more than 20 levels)", node)
         scope: dict[str, Slot] = {}
         maps: dict[str, str] = {}
         bound: dict[str, tuple[ast.Expr, Surroundings]] = {}
@@ -457,12 +459,13 @@ class Values(Calls):
             else:
                 bound[param.name] = (arg, self.here)
         before = self.here
-        self.here = Surroundings([scope], maps, bound, (*before.path, node.start, name))
-        self.calls.append(name)
+        path = (*before.path, node.start, name)
+        self.here = Surroundings([scope], maps, bound, path, (*before.calls, name))
+        self.level += 1
         try:
             return self._Block(macro.body)
         finally:
-            self.calls.pop()
+            self.level -= 1
             self.here = before
 
     def statements(self, body: tuple[ast.Stmt, ...]) -> None:
