@@ -55,6 +55,7 @@ class PerfAttachment:
         self._rings: list[Ring] = []
         self._task_rings: list[Ring] = []
         self._dynamic: DynamicEvents | None = None
+        self._files: tuple[int, int] | None = None  # the limit on open files that was before
         self._profiled: dict[str, int] = {}
         self._streams: dict[int, Stream] = {}
         self._counts_lost = bool(machine.answer("perf.format_lost"))
@@ -80,7 +81,7 @@ class PerfAttachment:
 
     def _open(self, plans: list[tuple[Share, Plan]], kib: int, names: bool, followed: bool) -> None:
         online = cpus.online()
-        _allow_files((len(plans) + 2) * len(online) + 64)
+        self._files = _allow_files((len(plans) + 2) * len(online) + 64)
         layouts = [self._layout(share, plan) for share, plan in plans]
         wanted, task_kib = kib, min(kib, TASK_KIB)
         limit = self.machine.fact("perf.ring_kib")
@@ -277,15 +278,18 @@ class PerfAttachment:
         self._rings, self._task_rings, self._plain = [], [], []
         self._streams.clear()
         self._shared.clear()
+        files, self._files = self._files, None
         dynamic, self._dynamic = self._dynamic, None
-        if dynamic is None:
-            if held:
-                close_behind(held)
-            return
         try:
-            close_now(held)
+            if dynamic is None and held:
+                close_behind(held)
+            else:
+                close_now(held)
         finally:
-            dynamic.close()
+            if dynamic is not None:
+                dynamic.close()
+            if files:
+                _limit_files(files)
 
 
 def _missed(path: str, events: Mapping[str, int]) -> dict[str, int]:
@@ -302,13 +306,21 @@ def _missed(path: str, events: Mapping[str, int]) -> dict[str, int]:
     return found
 
 
-def _allow_files(wanted: int) -> None:
-    """Raise our own limit on open files as far as we may, where it's too low."""
+def _allow_files(wanted: int) -> tuple[int, int] | None:
+    """Raise our own limit on open files as far as we may, where it's too low; returns what it was."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (ValueError, OSError):
-            pass  # perf_event_open will say EMFILE
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return None
+    _limit_files((hard, hard))  # if that is too low too, perf_event_open will say EMFILE
+    return soft, hard
+
+
+def _limit_files(limits: tuple[int, int]) -> None:
+    import resource
+
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    except (ValueError, OSError):
+        pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import resource
 import struct
 import sys
 import time
@@ -59,19 +60,20 @@ def usable() -> None:
     need("perf.tracepoint")
 
 
-def seek(offset: int) -> None:
-    """One sys_enter_lseek with a number that we choose."""
-    try:
-        os.lseek(-1, offset, 0)
-    except OSError:
-        pass
+def seek(*offsets: int) -> None:
+    """A sys_enter_lseek for each of these."""
+    for offset in offsets:
+        try:
+            os.lseek(-1, offset, 0)
+        except OSError:
+            pass
 
 
 def test_tracepoint_fields() -> None:
     probe = tracepoint("syscalls", "sys_enter_lseek")
     offset = field(probe, "offset")
     wanted = [0, 1, -1, 2**40 + 5, -(2**63), 2**63 - 1]
-    found, lost = seen(lambda: [seek(one) for one in wanted], clause(probe, (offset, TID, PID, CPU), mine()))
+    found, lost = seen(lambda: seek(*wanted), clause(probe, (offset, TID, PID, CPU), mine()))
     assert [row[0] for row in found[0]] == wanted
     assert {row[1:3] for row in found[0]} == {(os.getpid(), os.getpid())}
     assert {row[3] for row in found[0]} <= set(MACHINE.fact("cpus.online"))
@@ -82,7 +84,7 @@ def test_many_go_through_numpy() -> None:
     probe = tracepoint("syscalls", "sys_enter_lseek")
     count = VECTOR_FROM * 2 + 7
     found, lost = seen(
-        lambda: [seek(one) for one in range(count)],
+        lambda: seek(*range(count)),
         clause(probe, (field(probe, "offset"), COMM_SITE), mine()),
         buffer_kib=4096,
     )
@@ -95,7 +97,7 @@ def test_clauses_of_two_shapes_share_the_rings() -> None:
     enter, leave = tracepoint("syscalls", "sys_enter_lseek"), tracepoint("syscalls", "sys_exit_lseek")
     count = VECTOR_FROM * 2
     found, lost = seen(
-        lambda: [seek(one) for one in range(count)],
+        lambda: seek(*range(count)),
         clause(enter, (field(enter, "offset"),), mine(), 0),
         clause(leave, (field(leave, "ret"),), mine(), 1),
         buffer_kib=4096,
@@ -141,7 +143,7 @@ def test_filters_by_equal_bits_where_the_sign_differs(value: int) -> None:
     offset = field(probe, "offset")  # off_t, which this format calls unsigned
     one = clause(probe, (offset,), both(mine(), equal(offset, value)))
     assert offered(one).shares[0].residual == one.replace(predicate=None)
-    found, _ = seen(lambda: [seek(number) for number in (-(2**63), -5, 0, 7, 8)], one)
+    found, _ = seen(lambda: seek(-(2**63), -5, 0, 7, 8), one)
     assert [row[0] for row in found[0]] == [value]
 
 
@@ -266,7 +268,7 @@ def test_lost_events_are_counted() -> None:
     probe = tracepoint("syscalls", "sys_enter_lseek")
     count = 3000  # of 80 bytes, into rings of 4 KiB
     found, lost = seen(
-        lambda: [seek(one) for one in range(count)],
+        lambda: seek(*range(count)),
         clause(probe, (field(probe, "offset"),), mine()),
         buffer_kib=4,
     )
@@ -279,7 +281,7 @@ def test_lost_events_are_counted_without_format_lost() -> None:
     probe = tracepoint("syscalls", "sys_enter_lseek")
     count = 3000
     found, lost = seen(
-        lambda: [seek(one) for one in range(count)],
+        lambda: seek(*range(count)),
         clause(probe, (field(probe, "offset"),), mine()),
         machine=MACHINE.masked(["perf.format_lost"]),
         buffer_kib=4,
@@ -450,6 +452,20 @@ def test_nothing_stays_when_attaching_fails() -> None:
         BACKEND.attach(MACHINE, offer)
     assert ours("uprobe_events") == []
     assert perf_fds() == 0
+
+
+def test_more_events_than_files_allowed() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir("/proc/self/fd"))
+    probe = tracepoint("syscalls", "sys_enter_lseek")
+    clauses = [clause(probe, (), mine(), number) for number in range(12)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 8, hard))
+    try:
+        found, _ = seen(lambda: seek(1), *clauses)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (used + 8, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert found == {number: [()] for number in range(12)}
 
 
 def test_closing_twice_does_nothing() -> None:

@@ -134,9 +134,13 @@ def mixture(seed: int, count: int) -> bytes:
 def test_split_finds_what_walking_finds(seed: int) -> None:
     data = mixture(seed, 300)
     told: list[list[int]] = []
-    for way in (lambda other: _split_few(data, other), lambda other: _split_many(data, STREAMS, other)):
+    for many in (False, True):
         at: list[int] = []
-        found = way(lambda offset, kind, size, into=at: into.append(offset))
+
+        def other(offset: int, kind: int, size: int, at: list[int] = at) -> None:
+            at.append(offset)
+
+        found = _split_many(data, STREAMS, other) if many else _split_few(data, other)
         assert listed(found) == by_walking(data)
         told.append(at)
     assert told[0] == told[1] == [at for at, kind, _, _ in walk(data) if kind != records.SAMPLE]
