@@ -156,7 +156,7 @@ def _cat(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
         except (OSError, ValueError) as error:
             why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
             name = path.decode("utf-8", "replace")
-            runtime.emit(Message("error", f"failed to open file '{name}' ({why})", stmt.span))
+            runtime.emit(Message("error", f"failed to open file '{name}' ({why})"))
             return
         runtime.emit(Text("cat", b"".join(pieces)))
 

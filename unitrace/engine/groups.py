@@ -167,9 +167,9 @@ def buckets_of_hist(values: Any, numbers: Any, count: int, bits: int) -> list[di
     wide = _wide(values, True)
     small = wide < (1 << bits)
     safe = np.where(small, 1 << bits, wide)
-    # Clearing the bit below the top one keeps int -> double from rounding up to the next power.
-    top = safe & ~(safe >> 1)
-    exponent = (top.astype(np.float64).view(np.int64) >> 52) - (1023 + bits)
+    # A double rounds up to a power of two only what has 53 ones at its top; with the exponent one too
+    # great, (exponent << bits) + (value >> exponent) is still the same.
+    exponent = (safe.astype(np.float64).view(np.int64) >> 52) - (1023 + bits)
     bucket = 1 + (exponent << bits) + (safe >> exponent)
     bucket = np.where(small, np.where(wide < 0, 0, 1 + wide), bucket)
     return _cells(bucket, numbers, count)
