@@ -20,7 +20,10 @@ __all__ = ["THINGS", "abilities", "version"]
 
 def version(machine: Machine) -> tuple[int, int]:
     """The kernel's version, major and minor."""
-    found = machine.fact("kernel.version") if "kernel.version" in machine.known else None
+    try:
+        found = machine.fact("kernel.version")
+    except KeyError:  # nobody has registered the general facts
+        found = None
     if isinstance(found, (list, tuple)):
         return found[0], found[1]
     major, minor = os.uname().release.split(".")[:2]
@@ -243,23 +246,25 @@ def _uprobe_multi(machine: Machine) -> Answer:
 
 @fact("bpf.kprobe_multi", "one link for many kernel functions (5.18)")
 def _kprobe_multi(machine: Machine) -> Answer:
-    """The same with no symbols: EINVAL either way, so the attach type of the load decides."""
-    if machine.live and version(machine) < (5, 18):
+    """A link on address 1, where no function is: EOPNOTSUPP from a kernel without CONFIG_FPROBE."""
+    if version(machine) < (5, 18):
         return Answer(errno.EINVAL, "the kernel has it since 5.18", "kernel 5.18 or later")
-    if not _symbol(b" fprobe_handler", b" register_fprobe_ips"):
+
+    def make() -> int:
+        prog = _program(syscall.KPROBE, expected=syscall.ATTACH_KPROBE_MULTI)
+        try:
+            return syscall.link_create_kprobes(prog, [1])
+        except OSError as error:
+            if error.errno == errno.EOPNOTSUPP:
+                raise OSError(errno.ENOSYS, "no fprobe") from None
+            return -1
+        finally:
+            os.close(prog)
+
+    answer = _after(machine, "bpf.kprobe", make, "5.18")
+    if answer.errno == errno.ENOSYS:
         return Answer(errno.ENOSYS, "the kernel was built without CONFIG_FPROBE")
-    return _after(
-        machine, "bpf.kprobe", lambda: _program(syscall.KPROBE, expected=syscall.ATTACH_KPROBE_MULTI), "5.18"
-    )
-
-
-def _symbol(*names: bytes) -> bool:
-    try:
-        with open("/proc/kallsyms", "rb") as file:
-            text = file.read()
-    except OSError:
-        return False
-    return any(name + b"\n" in text for name in names)
+    return answer
 
 
 @fact("bpf.batch", "batch operations on maps (5.6; per-CPU hashes too)")
@@ -304,9 +309,8 @@ def _pmu(machine: Machine, pmu: str, target: str) -> Answer:
     except FileNotFoundError as error:
         if os.path.exists(f"/sys/bus/event_source/devices/{pmu}"):
             return Answer()
-        return Answer(
-            error.errno or 2, f"no {pmu} PMU: before 4.17, or built without CONFIG_{pmu.upper()}_EVENTS"
-        )
+        config = f"CONFIG_{pmu.upper()}_EVENTS"
+        return Answer(error.errno or 2, f"no {pmu} PMU", f"a kernel of 4.17 or later, built with {config}")
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.EADDRNOTAVAIL):
             return Answer()
@@ -333,7 +337,9 @@ def _tracefs_events(machine: Machine, file: str, config: str) -> Answer:
     except BackendError as error:
         return Answer(errno.ENOENT, error.message, error.remedy)
     if not os.path.exists(path):
-        return Answer(errno.ENOENT, f"no {file}: the kernel was built without {config}")
+        return Answer(
+            errno.ENOENT, f"no {file}: the kernel was built without {config}", f"a kernel with {config}"
+        )
     if not os.access(path, os.W_OK):
         return Answer(errno.EACCES, f"{path} can't be written", "run as root")
     return Answer()

@@ -8,9 +8,9 @@ import struct
 from collections.abc import Iterator
 
 __all__ = [
-    "LOG_SIZE", "link_create", "link_create_multi", "map_create", "map_delete", "map_lookup",
-    "map_lookup_batch", "map_next_key", "map_update", "next_id", "object_info", "prog_by_id", "prog_load",
-    "prog_test_run", "raw_tracepoint_open",
+    "LOG_SIZE", "link_create", "link_create_kprobes", "link_create_multi", "map_create", "map_delete",
+    "map_lookup", "map_lookup_batch", "map_next_key", "map_update", "next_id", "object_info", "prog_by_id",
+    "prog_load", "prog_test_run", "raw_tracepoint_open",
 ]  # fmt: skip
 
 # enum bpf_map_type
@@ -178,6 +178,13 @@ def link_create_multi(prog: int, path: str, offsets: list[int], *, returns: bool
     head = struct.pack("<IIII", prog, 0, ATTACH_UPROBE_MULTI, 0)
     body = struct.pack("<QQQQIII4x", _address(file), _address(places), 0, 0, len(offsets), flags, pid)
     return _bpf(28, head + body)
+
+
+def link_create_kprobes(prog: int, addresses: list[int]) -> int:
+    """BPF_LINK_CREATE of many kernel functions by their addresses (BPF_TRACE_KPROBE_MULTI, 5.18)."""
+    places = ctypes.create_string_buffer(struct.pack(f"<{len(addresses)}Q", *addresses), 8 * len(addresses))
+    head = struct.pack("<IIII", prog, 0, ATTACH_KPROBE_MULTI, 0)
+    return _bpf(28, head + struct.pack("<IIQQQ", 0, len(addresses), 0, _address(places), 0))
 
 
 def raw_tracepoint_open(name: str, prog: int) -> int:

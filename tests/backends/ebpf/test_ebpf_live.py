@@ -52,6 +52,11 @@ def opens() -> None:
         os.close(os.open(PATH, os.O_RDONLY))
 
 
+def rest() -> None:
+    for _ in range(10):
+        time.sleep(0.001)
+
+
 def parents() -> None:
     for _ in range(CALLS):
         os.getppid()
@@ -261,7 +266,7 @@ def test_comm_compared() -> None:
     other = op(COMM_SITE, "!=", num(comm(), COMM))
     both = [ir.Clause(0, probe, mine, (show(field(probe, "prev_comm"), field(probe, "prev_pid")),)),
             ir.Clause(1, probe, op(mine, "&&", other), (show(PID),))]  # fmt: skip
-    seen = run(both, lambda: [time.sleep(0.001) for _ in range(10)])
+    seen = run(both, rest)
     assert set(seen.rows[0]["args.prev_comm"]) == {comm()}
     assert seen.rows[0]["args.prev_pid"].count(os.getpid()) >= 10
     assert 1 not in seen.rows
