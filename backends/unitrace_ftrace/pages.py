@@ -43,6 +43,9 @@ PADDING, TIME_EXTEND, TIME_STAMP = 29, 30, 31
 DELTA_BITS = 27
 COMMITTED = 0x3FFFFFFF
 
+PAGES_IN_STEP_FROM = 48
+"""Uneven pages from which numpy walks them together: a step costs as much as 50 events do in Python."""
+
 PAGES_AT_ONCE = 512
 """Pages that are walked together: enough to make numpy's calls cheap, few enough for the CPU's cache."""
 
@@ -208,6 +211,9 @@ def walk_arrays(raw: memoryview, layout: PageLayout) -> Walked:
         left = left[~even]
         if len(parts) == 4:  # sizes are mixed: no use going on
             break
+    if len(left) < PAGES_IN_STEP_FROM:
+        parts += [_by_python(raw, layout, row) for row in left.tolist()]
+        left = left[:0]
     for first in range(0, len(left), PAGES_AT_ONCE):
         rows = left[first : first + PAGES_AT_ONCE]
         parts.append(_in_step(words, rows, lengths[rows], stamps[rows], layout.data // 4))
@@ -270,6 +276,19 @@ def _by_stride(area: Any, rows: Ints, lengths: Ints, stamps: Ints, bases: Ints, 
         return (starts.ravel(), times.ravel(), ids.ravel()), grid
     valid = np.arange(most) < counts[:, None]
     return (starts[valid], times[valid], ids[valid]), grid and grid.replace(valid=valid)
+
+
+def _by_python(raw: memoryview, layout: PageLayout, page: int) -> Any:
+    """(starts, times, ids) of one page."""
+    import numpy as np
+
+    base = page * layout.size
+    found = sorted(
+        (base + start, time, event)
+        for event, of in walk(raw[base : base + layout.size], layout).events.items()
+        for start, time in zip(of.starts, of.times)
+    )
+    return np.array(found, dtype=np.int64).reshape(-1, 3).T
 
 
 def _in_step(words: Any, rows: Ints, lengths: Ints, stamps: Ints, data: int) -> Any:
