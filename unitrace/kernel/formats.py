@@ -10,6 +10,7 @@ import errno
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 from unitrace.contract.errors import ProbeError
 from unitrace.contract.ir import Field
@@ -118,6 +119,7 @@ def read_format(machine: Machine, category: str, event: str) -> Format:
     return parse_format(text, "user" if category == "syscalls" else "")
 
 
+@lru_cache(maxsize=4096)  # front end, backends and attaching all ask for the same ones
 def parse_format(text: str, space: str = "") -> Format:
     """The text of a format file. ``space``: where its pointers point ("user" for system calls)."""
     match = _ID.search(text)
