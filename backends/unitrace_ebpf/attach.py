@@ -136,7 +136,7 @@ class Attached:
             return found
 
         try:
-            self.hanger.hang(clause.probe, plan.mechanism.name, loaded)
+            self.hanger.hang(clause.probe, plan.mechanism.name, loaded, clause.ordinal)
         except OSError as error:
             raise _refused(one, error) from None
 

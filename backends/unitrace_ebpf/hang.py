@@ -28,12 +28,14 @@ class Hanger:
         self.fast: list[int] = []  # raw tracepoints
         self.links: list[int] = []
         self.events: list[int] = []
-        self.multi: dict[tuple[int, str, bool], list[int]] = {}
+        self.multi: dict[tuple[int, str, bool], list[tuple[int, int]]] = {}
+        self.cookie = 0  # of what is being hung
         self.dynamic: DynamicEvents | None = None
 
-    def hang(self, probe: Probe, how: str, load: Callable[[int], int]) -> None:
-        """Hang a program on ``probe``; ``load`` gives it for a program type. OSError where the kernel
-        refuses the probe."""
+    def hang(self, probe: Probe, how: str, load: Callable[[int], int], cookie: int) -> None:
+        """Hang a program on ``probe``; ``load`` gives it for a program type; it can ask for ``cookie``
+        where links have one. OSError where the kernel refuses the probe."""
+        self.cookie = cookie
         getattr(self, f"_{how}")(probe, load)
 
     def _raw(self, probe: Probe, load: Callable[[int], int]) -> None:
@@ -71,7 +73,9 @@ class Hanger:
     def _uprobe_multi(self, probe: Probe, load: Callable[[int], int]) -> None:
         """Places of one file that share a program share a link; ``finish`` makes it."""
         program = load(syscall.KPROBE)
-        self.multi.setdefault((program, probe.scope, probe.kind == "uretprobe"), []).append(probe.address)
+        self.multi.setdefault((program, probe.scope, probe.kind == "uretprobe"), []).append(
+            (probe.address, self.cookie)
+        )
 
     def _kprobe_event(self, probe: Probe, load: Callable[[int], int]) -> None:
         place = f"{probe.scope}:{probe.name}" if probe.scope else probe.name
@@ -94,7 +98,7 @@ class Hanger:
         event = opened()
         self.events.append(event)
         if self.machine.answer("bpf.perf_link"):
-            self.links.append(syscall.link_create(program, event, syscall.ATTACH_PERF_EVENT))
+            self.links.append(syscall.link_create(program, event, syscall.ATTACH_PERF_EVENT, self.cookie))
         else:
             perf_event.control(event, perf_event.SET_BPF, program)
         perf_event.control(event, perf_event.ENABLE)
@@ -102,7 +106,8 @@ class Hanger:
     def finish(self) -> None:
         """Make what was gathered."""
         for (program, path, returns), places in self.multi.items():
-            self.links.append(syscall.link_create_multi(program, path, places, returns=returns))
+            offsets, cookies = [at for at, _ in places], [cookie for _, cookie in places]
+            self.links.append(syscall.link_create_multi(program, path, offsets, cookies, returns=returns))
         self.multi.clear()
 
     def missed(self) -> dict[str, int]:

@@ -98,6 +98,7 @@ class _Offering:
         self.sites = {expr.name for expr in walk(request.clauses) if isinstance(expr, Site)}
         self.abilities: Abilities = abilities(machine, self.sites)
         self.checked: dict[tuple[object, Expr], str] = {}
+        self.records: dict[object, Compiled] = {}
 
     def offer(self) -> Offer:
         clauses = self.request.clauses
@@ -130,14 +131,19 @@ class _Offering:
         remedy = next((one.remedy for one in said if one.remedy), "")
         raise _Refused(clause, "; ".join(reasons), remedy)
 
-    def context(self, clause: Clause, *, raw: bool = False) -> Context:
+    def context(self, clause: Clause, *, raw: bool = False, cookie: bool = False) -> Context:
         """What the clause's program finds in R1."""
         probe = clause.probe
         fields = {field.name: field for field in probe.fields}
         constants = {"probe": describe(probe).encode(), "name": probe.name.encode()}
         if probe.kind in ("tracepoint", "syscall"):
             return Context(
-                "tracepoint", fields, constants, syscall=event_of(probe)[0] == "syscalls", atomic=raw
+                "tracepoint",
+                fields,
+                constants,
+                syscall=event_of(probe)[0] == "syscalls",
+                atomic=raw,
+                cookie=cookie,
             )
         from unitrace.kernel.arch import architecture
 
@@ -151,6 +157,7 @@ class _Offering:
             () if returns else tuple(arch.offsets[name] for name in arch.arguments),
             arch.offsets[arch.result] if returns else -1,
             atomic=user,
+            cookie=cookie,
             tgid=self.request.options.pid if user else 0,
         )
 
@@ -221,16 +228,41 @@ class _Offering:
         if self._raw(clause, (draft.accepted, reads)):
             way = _RAW
         if compiled is None:
-            context = self.context(clause, raw=way is _RAW)
-            try:
-                compiled = compile_record(context, self.abilities, draft.accepted, draft.columns, clause)
-            except CannotCompile as error:
-                raise _Refused(clause, f"BPF can't give {error.reason}") from None
+            compiled = self._record(clause, way, draft)
             plan = Plan(way, compiled, False)
         else:
             used = {stmt.map for stmt in statements(clause.body) if isinstance(stmt, MapUpdate)}
             plan = Plan(way, compiled, True, tuple((name, plans[name][1]) for name in sorted(used)))
         return draft.replace(how=way.how, plan=plan)
+
+    def _record(self, clause: Clause, way: Mechanism, draft: Share) -> Compiled:
+        """The program that sends records; clauses that differ in nothing but their place share it."""
+        probe = clause.probe
+        key: object = (
+            way.name,
+            probe.kind,
+            probe.fields,
+            probe.scope == "syscalls",
+            draft.accepted,
+            draft.columns,
+        )
+        if "probe" in self.sites or "name" in self.sites:
+            key = clause.ordinal
+        found = self.records.get(key)
+        if found is None:
+            context = self.context(clause, raw=way is _RAW, cookie=self._cookies(way))
+            try:
+                found = compile_record(context, self.abilities, draft.accepted, draft.columns, clause)
+            except CannotCompile as error:
+                raise _Refused(clause, f"BPF can't give {error.reason}") from None
+            self.records[key] = found
+        return found
+
+    def _cookies(self, way: Mechanism) -> bool:
+        """Whether a program can learn from its link which clause it runs for."""
+        if len(self.request.clauses) < 2 or way is _RAW or not self.machine.answer("bpf.cookies"):
+            return False
+        return way is _UPROBE_MULTI or bool(self.machine.answer("bpf.perf_link"))
 
 
 def _plans(shares: Iterable[Share]) -> Iterable[Plan]:

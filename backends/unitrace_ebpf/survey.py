@@ -235,7 +235,7 @@ def _uprobe_multi(machine: Machine) -> Answer:
     def make() -> int:
         prog = _program(syscall.KPROBE, expected=syscall.ATTACH_UPROBE_MULTI)
         try:
-            return syscall.link_create_multi(prog, "/nonexistent", [0], returns=False)
+            return syscall.link_create_multi(prog, "/nonexistent", [0], [0], returns=False)
         except FileNotFoundError:
             return -1
         finally:

@@ -170,13 +170,16 @@ def link_create(prog: int, target: int, attach: int, cookie: int = 0) -> int:
     return _bpf(28, struct.pack("<IIIIQ", prog, target, attach, 0, cookie))
 
 
-def link_create_multi(prog: int, path: str, offsets: list[int], *, returns: bool, pid: int = 0) -> int:
-    """BPF_LINK_CREATE of many places of one file (BPF_TRACE_UPROBE_MULTI, 6.6)."""
+def link_create_multi(prog: int, path: str, offsets: list[int], cookies: list[int], *, returns: bool) -> int:
+    """BPF_LINK_CREATE of many places of one file, a cookie each (BPF_TRACE_UPROBE_MULTI, 6.6)."""
     file = ctypes.create_string_buffer(os.fsencode(path))
     places = ctypes.create_string_buffer(struct.pack(f"<{len(offsets)}Q", *offsets), 8 * len(offsets))
+    values = ctypes.create_string_buffer(struct.pack(f"<{len(cookies)}Q", *cookies), 8 * len(cookies))
     flags = 1 if returns else 0  # BPF_F_UPROBE_MULTI_RETURN
     head = struct.pack("<IIII", prog, 0, ATTACH_UPROBE_MULTI, 0)
-    body = struct.pack("<QQQQIII4x", _address(file), _address(places), 0, 0, len(offsets), flags, pid)
+    body = struct.pack(
+        "<QQQQIII4x", _address(file), _address(places), 0, _address(values), len(offsets), flags, 0
+    )
     return _bpf(28, head + body)
 
 

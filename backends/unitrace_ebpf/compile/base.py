@@ -39,7 +39,8 @@ class Context(Record):
     pt_regs), "raw" (u64 arguments). ``registers``: where argument n lies in pt_regs; ``result``: the
     return value. ``constants``: sites known already
     (``probe``). ``atomic``: another run may come between two instructions (a uprobe's program can be
-    preempted; two raw tracepoints nest). ``tgid``: only this process (0: all)."""
+    preempted; two raw tracepoints nest). ``cookie``: the clause's number comes with
+    the link, so that clauses share a program. ``tgid``: only this process (0: all)."""
 
     kind: str
     fields: Mapping[str, Field] = {}
@@ -48,6 +49,7 @@ class Context(Record):
     result: int = -1
     syscall: bool = False
     atomic: bool = False
+    cookie: bool = False
     tgid: int = 0
 
 

@@ -137,7 +137,12 @@ class Program(Statements):
         else:
             code.call("ktime_get_ns")
         code.store(base, off + 8, R0, 8)
-        code.storei(base, off, "clause", 4)
+        if self.context.cookie:
+            code.mov(R1, R6)
+            code.call("get_attach_cookie")
+            code.store(base, off, R0, 4)
+        else:
+            code.storei(base, off, "clause", 4)
         for column, place in shown.places:
             used = self.frame.used
             if column.name != "nsecs":
