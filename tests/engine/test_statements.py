@@ -290,6 +290,15 @@ def test_tuples_arrays_and_structs() -> None:
     assert [one.value for one in emitted if isinstance(one, ValueShown)] == [7, 31]
 
 
+def test_a_column_of_truth_is_a_truth() -> None:
+    engine, emitted = engine_of(
+        program(clause(show(arg("t", BOOL)), show(ir.Unary(BOOL, "!", arg("t", BOOL)))))
+    )
+    engine.feed([rows(0, [1], t=[1])], None)
+    assert [one.value for one in emitted if isinstance(one, ValueShown)] == [True, False]
+    assert isinstance(emitted[0], ValueShown) and emitted[0].value is True
+
+
 def test_functions() -> None:
     def call(name: str, *args: ir.Expr, of: Any = I64) -> Any:
         (value,) = shown(show(ir.Call(of, name, args)))

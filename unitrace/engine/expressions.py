@@ -109,7 +109,7 @@ class Scope:
         if isinstance(expr, (ir.Site, ir.Load, ir.Text, ir.Call)) and expr in self.columns:
             local, change = self.column(self.columns[expr]), decoder(expr.type)
             if change is not None:
-                return Piece(f"{self.bind(change)}({local})", depth=1)
+                return Piece(f"{self.bind(change)}({local})", *_range(expr.type), 1)
             return Piece(local, *_range(expr.type))
         method = _METHODS.get(type(expr))
         if method is None:

@@ -55,6 +55,7 @@ class Runtime:
         self.own = Own()
         self.started = time.monotonic_ns()
         self.to_wall = time.time_ns() - self.started  # one for the run: differences stay exact
+        self._full: dict[str, str] = {}
         self._warned: dict[tuple[str, object], list[object]] = {}
 
     def setting(self, name: str, default: int) -> int:
@@ -104,7 +105,11 @@ class Runtime:
 
     def full(self, store: Store, times: int) -> None:
         """A map had no room for a new key, ``times`` times."""
-        text = FULL.format(store.decl.name) + "\nAdditional Info - helper: map_update_elem, retcode: -7"
+        text = self._full.get(store.decl.name)
+        if text is None:
+            text = FULL.format("@" + store.decl.name.lstrip("@"))
+            text += "\nAdditional Info - helper: map_update_elem, retcode: -7"
+            self._full[store.decl.name] = text
         self.warn(text, None, store.decl.name, times)
 
     def zero_division(self, clause: Clause) -> Callable[[], int]:

@@ -143,6 +143,8 @@ def _member(data: bytes, of: Member) -> Any:
 
 def decoder(of: Type) -> Callable[[Any], Any] | None:
     """What makes a column's value of the type one of ours; None where it is one already."""
+    if isinstance(of, Bool):
+        return bool
     if isinstance(of, (Array, Struct)):
         return lambda value: decode(bytes(value), of) if isinstance(value, (bytes, memoryview)) else value
     return None
