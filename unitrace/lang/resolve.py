@@ -346,10 +346,14 @@ class Resolver:
         try:
             return [self.tracepoint("syscalls", f"sys_enter_{wanted}", f"syscall:{wanted}")]
         except ProbeError as refused:
-            from unitrace.kernel import arch
+            from unitrace.kernel.arch import ARCHITECTURES
 
-            find = getattr(arch, "architecture", None)
-            prefix = find(self.machine).syscall_prefix if find else "__x64_sys_"
+            try:
+                machine = str(self.machine.fact("kernel.arch"))
+            except KeyError:
+                machine = ""
+            known = ARCHITECTURES.get(machine)
+            prefix = known.syscall_prefix if known else "__x64_sys_"
             symbol = f"{prefix}{wanted}"
             if self.exists(symbol) is not True:
                 near = refused.remedy.replace("sys_enter_", "")

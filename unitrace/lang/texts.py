@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from unitrace.contract import ir
+from unitrace.contract.machine import Machine
 from unitrace.contract.types import (
     BOOL,
     INT64,
@@ -370,17 +371,21 @@ def _positional_offset(node: ast.Expr) -> tuple[int, int] | None:
     return None
 
 
-def _registers(machine: object) -> tuple[str, ...]:
+def _registers(machine: Machine) -> list[str]:
+    """Names of the registers; none where the architecture isn't known."""
+    from unitrace.kernel.arch import ARCHITECTURES
+
     try:
-        from unitrace.kernel import arch
-    except ImportError:
-        return ()
-    find = getattr(arch, "register_names", None)
-    return tuple(find(machine)) if find else ()
+        known = ARCHITECTURES.get(str(machine.fact("kernel.arch")))
+    except KeyError:
+        return []
+    return [*known.offsets, *known.aliases] if known else []
 
 
-def _kernel_address(machine: object, name: str) -> int | None:
+def _kernel_address(machine: Machine, name: str) -> int | None:
     """A symbol's address; 0 where addresses are hidden, None where there is no such symbol."""
+    if not machine.live:
+        return 0
     try:
         with open("/proc/kallsyms", "rb") as file:
             text = file.read()

@@ -38,7 +38,7 @@ def _binds(node: ast.Expr) -> int:
     if isinstance(node, ast.Increment):
         return _UNARY if node.prefix else _POSTFIX
     if isinstance(node, (ast.IfExpr, ast.Block)):
-        return _POSTFIX - 5
+        return _TERNARY
     return _POSTFIX + 5
 
 
