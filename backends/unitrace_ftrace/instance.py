@@ -35,7 +35,7 @@ class Instance:
         _made += 1
         self.root = root
         self.path = f"{root}/instances/{mark()}_i{_made}"
-        self._token = guard().add(("rmdir", self.path))
+        self._token = guard(root).add(("rmdir", self.path))
         try:
             os.mkdir(self.path)
         except OSError as error:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -182,3 +183,24 @@ def test_a_group_killed_as_a_whole() -> None:
 
 def test_the_built_in_backends_are_all_held_to_it() -> None:
     assert {one.name for one in Plugins().backends()} >= set(BACKENDS)
+
+
+def test_what_even_the_guard_left_is_swept_by_the_next_run() -> None:
+    """A run and its guard killed at once leave an instance; the next run removes it."""
+    if reason := refused(PROBES["tracepoint"], "ftrace"):
+        pytest.skip(f"refused: {reason}")
+    root = tracefs()
+    assert root is not None
+    dead = subprocess.Popen(["true"])
+    started_at = int(Path(f"/proc/{dead.pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+    dead.wait()
+    left = root / "instances" / f"unitrace_{dead.pid}_{started_at}_i1"
+    left.mkdir()
+    try:
+        run = started(PROBES["tracepoint"], "ftrace")
+        run.send_signal(signal.SIGTERM)
+        run.communicate(timeout=120)
+        assert not left.exists()
+    finally:
+        if left.exists():
+            left.rmdir()

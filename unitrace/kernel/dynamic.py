@@ -89,7 +89,7 @@ class DynamicEvents:
         if fetch:
             command = f"{command} {' '.join(fetch)}"
         if not self._token:
-            self._token = guard().add(("group", self.root, self.group))
+            self._token = guard(self.root).add(("group", self.root, self.group))
         try:
             tracefs.write_all(self._open(file), command)
         except OSError as error:

@@ -158,11 +158,14 @@ def _write_message(pipe: int, message: bytes) -> None:
         data = data[os.write(pipe, data) :]
 
 
-def guard() -> Guard:
-    """This process's guard, started on first use."""
+def guard(root: str = "") -> Guard:
+    """This process's guard, started on first use. With tracefs's ``root``, what dead unitraces left is
+    swept then: only both of them being killed at once leaves anything."""
     global _guard
     if _guard is None or _guard.pid != os.getpid():
         _guard = Guard()
+        if root:
+            sweep(root)
     return _guard
 
 
