@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from unitrace.contract.backend import describe
-from unitrace.contract.ir import Clause, Expr, MapUpdate, Probe, Site
+from unitrace.contract.ir import Assign, Clause, Expr, If, MapUpdate, Probe, Return, Site
 from unitrace.contract.machine import Machine
 from unitrace.contract.offer import Answered, NotStreamable, Offer, Refusal, Request, Share, share, walk
 from unitrace.contract.record import Record
@@ -63,6 +63,10 @@ class Plan(Record):
     maps: tuple[tuple[str, int], ...] = ()
 
 
+KEPT = (MapUpdate, If, Assign, Return)
+"""Statements that a clause may have that runs in the kernel."""
+
+
 class _Refused(Exception):
     def __init__(self, clause: Clause, reason: str, remedy: str = "") -> None:
         self.refusal = Refusal("ebpf", reason, remedy, clause)
@@ -97,7 +101,7 @@ class _Offering:
         self.request = request
         self.sites = {expr.name for expr in walk(request.clauses) if isinstance(expr, Site)}
         self.abilities: Abilities = abilities(machine, self.sites)
-        self.checked: dict[tuple[object, Expr], str] = {}
+        self.checked: dict[object, str] = {}
         self.records: dict[object, Compiled] = {}
 
     def offer(self) -> Offer:
@@ -174,10 +178,10 @@ class _Offering:
 
     def accepts(self, clause: Clause, expr: Expr) -> bool:
         """Whether the kernel can decide a conjunct."""
-        context = self.context(clause)
-        key = (tuple(context.fields.values()), context.kind), expr
+        probe = clause.probe
+        key = (probe.kind, probe.scope == "syscalls", probe.fields, expr)
         if key not in self.checked:
-            self.checked[key] = check(context, self.abilities, expr)
+            self.checked[key] = check(self.context(clause), self.abilities, expr)
         return not self.checked[key]
 
     def _spoils(
@@ -186,6 +190,8 @@ class _Offering:
         """The maps that can't be kept because this clause can't run whole. Its program otherwise."""
         programs.pop(clause.ordinal, None)
         used = {stmt.map for stmt in statements(clause.body) if isinstance(stmt, MapUpdate)}
+        if not used <= set(plans) or not all(isinstance(stmt, KEPT) for stmt in statements(clause.body)):
+            return used & set(plans)
         try:
             draft = share(clause, accepts=lambda one: self.accepts(clause, one), whole=True, how="")
         except NotStreamable:

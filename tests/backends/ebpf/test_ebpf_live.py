@@ -54,7 +54,7 @@ def opens() -> None:
 
 def rest() -> None:
     for _ in range(10):
-        time.sleep(0.001)
+        time.sleep(0.02)
 
 
 def parents() -> None:
