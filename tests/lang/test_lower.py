@@ -123,8 +123,10 @@ def test_what_the_right_side_does_is_done_only_where_it_is_evaluated() -> None:
 
 
 def test_scopes() -> None:
-    made = body('if (pid) { $x = 1; } else { $x = "s"; } $x = nsecs; print($x);')
-    names = [stmt.name for stmt in (*made[0].then, *made[0].otherwise, made[1])]  # type: ignore[attr-defined]
+    made = body('if (pid) { $x = 1; print($x); } else { $x = "s"; print($x); } $x = nsecs; print($x);')
+    assert isinstance(made[0], ir.If)
+    firsts = (made[0].then[0], made[0].otherwise[0], made[1])
+    names = [stmt.name for stmt in firsts if isinstance(stmt, ir.Assign)]
     assert len(set(names)) == 3
 
 
