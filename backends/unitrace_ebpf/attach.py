@@ -18,7 +18,7 @@ from unitrace.contract.offer import Offer, Share
 from unitrace.kernel import cpus
 
 from . import maps, snapshot, syscall
-from .compile.aggregates import zeros
+from .compile.aggregates import bench, zeros
 from .compile.program import SCRATCH, SWITCH
 from .hang import Hanger
 from .maps import Kept, kept
@@ -85,6 +85,8 @@ class Attached:
             self.names[f"map:{name}"] = maps.make(plan, self.cpus, version(self.machine))
             if not plan.scalar and zeros(plan) not in self.names:
                 self._map(zeros(plan), syscall.ARRAY, plan.value_size, 1)
+            if plan.large and bench(plan) not in self.names:
+                self._map(bench(plan), syscall.PERCPU_ARRAY, plan.key_size, 1)
 
     def _rings(self, shares: list[Share]) -> None:
         """A ring for each size of record; the nearest sizes share one where there are many."""

@@ -10,13 +10,13 @@ from unitrace.contract.types import Aggregate, Bool, Enum, Int, Pointer, Str, Tu
 from . import syscall
 from .compile.base import CannotCompile
 
-__all__ = ["Kept", "Part", "kept", "make"]
+__all__ = ["KEY_ON_STACK", "Kept", "Part", "kept", "make"]
 
 VALUE_MOST = 32 << 10
 """A per-CPU value's limit: PCPU_MIN_UNIT_SIZE (include/linux/percpu.h)."""
 
-KEY_MOST = 256
-"""A key is built on the stack."""
+KEY_ON_STACK, KEY_MOST = 256, 4096
+"""A key is built on the stack; a larger one in a per-CPU place, where no other program can come between."""
 
 ROOM = 8 << 20
 """Bytes of a map made full size at once; above, elements are made as they come (6.1: bpf_mem_alloc)."""
@@ -42,6 +42,11 @@ class Kept(Record):
     parts: tuple[Part, ...]
     key_size: int
     value_size: int
+
+    @property
+    def large(self) -> bool:
+        """Whether the key is built off the stack."""
+        return self.key_size > KEY_ON_STACK
 
     @property
     def scalar(self) -> bool:

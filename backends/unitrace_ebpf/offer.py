@@ -13,7 +13,7 @@ from unitrace.contract.record import Record
 from . import syscall
 from .compile.base import Abilities, CannotCompile, Context
 from .compile.program import Compiled, check, compile_kept, compile_record, statements
-from .maps import Kept, kept
+from .maps import KEY_ON_STACK, Kept, kept
 from .survey import abilities, version
 
 __all__ = ["MECHANISMS", "Mechanism", "Plan", "offer"]
@@ -214,7 +214,14 @@ class _Offering:
             return False
         if any(isinstance(expr, Site) and expr.name in ("args", "arg") for expr in walk(reads)):
             return False
+        if any(self._large(stmt.map) for stmt in statements(clause.body) if isinstance(stmt, MapUpdate)):
+            return False
         return bool(self.machine.answer("bpf.raw_tracepoint"))
+
+    def _large(self, name: str) -> bool:
+        """Whether a map's key needs a place that only programs on perf events have to themselves
+        (bpf_prog_active in trace_call_bpf)."""
+        return sum(part.size for part in self.request.map(name).key) > KEY_ON_STACK
 
     def _share(
         self,

@@ -5,18 +5,23 @@ from __future__ import annotations
 from unitrace.contract.ir import Cast, Expr, MapUpdate, TupleOf
 from unitrace.contract.types import Str, Tuple
 
-from ..asm import FP, R0, R1, R2, R3, R4
+from ..asm import FP, R0, R1, R2, R3, R4, R7, Label
 from ..maps import Kept, Part
 from .base import CannotCompile, shape
 from .scalars import Scalars
 
-__all__ = ["DROPS", "Aggregates", "zeros"]
+__all__ = ["DROPS", "Aggregates", "bench", "zeros"]
 
 DROPS = "map:drops"
 """Per-CPU counters of what got lost: 0 records, then one a kept map."""
 
 INLINE = 64
 """Larger values start as a copy of a map's zeros, not the stack's."""
+
+
+def bench(plan: Kept) -> str:
+    """The name of the per-CPU array in which a large key is built, for ``link``."""
+    return f"map:key {plan.key_size}"
 
 
 def zeros(plan: Kept) -> str:
@@ -48,12 +53,16 @@ class Aggregates(Scalars):
             self._lookup(plan, key)
             code.jump_ifi("==", R0, 0, done)
         else:
-            key = self.frame.take(plan.key_size)
-            self._key(plan, stmt.key, key)
-            self._lookup(plan, key)
+            base, key = FP, 0
+            if plan.large:
+                base = self._bench(plan, done)
+            else:
+                key = self.frame.take(plan.key_size)
+            self._key(plan, stmt.key, base, key)
+            self._lookup(plan, key, base)
             code.jump_ifi("!=", R0, 0, hit)
-            self._insert(plan, key)
-            self._lookup(plan, key)
+            self._insert(plan, key, base)
+            self._lookup(plan, key, base)
             code.jump_ifi("!=", R0, 0, hit)
             self.drop(number)
             code.jump(done)
@@ -66,32 +75,47 @@ class Aggregates(Scalars):
         shape(expr.type)
         self.scalar(expr)
 
-    def _key(self, plan: Kept, exprs: tuple[Expr, ...], slot: int) -> None:
+    def _bench(self, plan: Kept, none: Label) -> int:
+        """R7: this CPU's place for a large key."""
+        if self.context.atomic:
+            raise CannotCompile(f"a key of {plan.key_size} bytes where programs interrupt each other")
+        code, used = self.code, self.frame.used
+        slot = self.frame.take()
+        code.storei(FP, slot, 0, 4)
+        code.map(R1, bench(plan))
+        self.address(R2, FP, slot)
+        code.call("map_lookup_elem")
+        code.jump_ifi("==", R0, 0, none)
+        code.mov(R7, R0)
+        self.frame.back(used)
+        return R7
+
+    def _key(self, plan: Kept, exprs: tuple[Expr, ...], base: int, slot: int) -> None:
         """The key's parts into its slot; the gaps between them are zero."""
         covered = sum(_covered(part) for part in plan.parts)
         if covered < plan.key_size:
-            self.zero(FP, slot, plan.key_size)
+            self.zero(base, slot, plan.key_size)
         for part, expr in zip(plan.parts, exprs):
-            self._part(part, expr, slot)
+            self._part(part, expr, base, slot)
 
-    def _part(self, part: Part, expr: Expr, slot: int) -> None:
+    def _part(self, part: Part, expr: Expr, base: int, slot: int) -> None:
         if isinstance(part.type, Tuple):
             if not isinstance(expr, TupleOf) or len(expr.items) != len(part.parts):
                 raise CannotCompile("a computed tuple as a key")
             for inner, item in zip(part.parts, expr.items):
-                self._part(inner, item, slot)
+                self._part(inner, item, base, slot)
         elif isinstance(part.type, Str):
-            self.text(expr, FP, slot + part.offset, part.type.length)
+            self.text(expr, base, slot + part.offset, part.type.length)
         else:
             self.scalar(expr if expr.type == part.type else Cast(part.type, expr))
-            self.code.store(FP, slot + part.offset, R0, part.type.size)
+            self.code.store(base, slot + part.offset, R0, part.type.size)
 
-    def _lookup(self, plan: Kept, key: int) -> None:
+    def _lookup(self, plan: Kept, key: int, base: int = FP) -> None:
         self.code.map(R1, f"map:{plan.decl.name}")
-        self.address(R2, FP, key)
+        self.address(R2, base, key)
         self.code.call("map_lookup_elem")
 
-    def _insert(self, plan: Kept, key: int) -> None:
+    def _insert(self, plan: Kept, key: int, base: int) -> None:
         """Put a zero value under the key, unless another CPU has just done so (BPF_NOEXIST)."""
         code, used = self.code, self.frame.used
         if plan.value_size <= INLINE:
@@ -111,7 +135,7 @@ class Aggregates(Scalars):
             code.place(there)
             code.mov(R3, R0)
         code.map(R1, f"map:{plan.decl.name}")
-        self.address(R2, FP, key)
+        self.address(R2, base, key)
         code.alui("mov", R4, 1)
         code.call("map_update_elem")
         self.frame.back(used)

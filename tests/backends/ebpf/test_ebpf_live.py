@@ -260,6 +260,25 @@ def test_strings_in_events() -> None:
     assert seen.rows[0]["args.pid"] == seen.rows[0]["tid"]
 
 
+def test_large_strings_as_keys() -> None:
+    """A path of up to 1024 bytes, in the record and by pointer."""
+    execs, enter = tracepoint("sched", "sched_process_exec"), tracepoint("syscalls", "sys_enter_openat")
+    path = ir.Text(Str(1024), field(enter, "filename"), "user")
+    clauses = [
+        ir.Clause(0, execs, None, (ir.MapUpdate("@e", (field(execs, "filename"),), ()),)),
+        ir.Clause(1, enter, ours(), (ir.MapUpdate("@o", (path, PID), ()),)),
+    ]
+    decls = [decl("@e", "count", field(execs, "filename").type), decl("@o", "count", Str(1024), UINT32)]
+
+    def work() -> None:
+        os.spawnv(os.P_WAIT, "/bin/true", ["true"])
+        opens()
+
+    seen = run(clauses, work, decls)
+    assert seen.maps["@e"][b"/bin/true",] >= 1
+    assert seen.maps["@o"][PATH, os.getpid()] == 5
+
+
 def test_comm_compared() -> None:
     probe = tracepoint("sched", "sched_switch")
     mine = op(field(probe, "prev_comm"), "==", num(comm(), COMM))
