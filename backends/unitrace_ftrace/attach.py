@@ -24,6 +24,9 @@ from .reader import SMALL, TID, Reader, Ring, Stream
 
 __all__ = ["Attached"]
 
+STRINGS_KIB = 16
+"""Room for an event with strings: each has up to 4 KiB (MAX_STRING_SIZE, kernel/trace/trace_probe.h)."""
+
 NEVER = 1 << 63
 """A time that no event reaches, ns: it isn't started yet."""
 
@@ -79,6 +82,8 @@ class Attached:
         taps = [(share.clause.ordinal, share.plan) for share in self._offer.shares]
         buffer_kib = self._offer.request.options.buffer_kib
         instance = self._instance = Instance(self._root, buffer_kib)
+        if any(isinstance(tap, Tap) and any("(" in text for _, text in tap.fetch) for _, tap in taps):
+            instance.enlarge_pages(STRINGS_KIB)
         follow = any(
             isinstance(tap, Tap) and (tap.pid or any(one.how in ("comm", "pid") for one in tap.sources))
             for _, tap in taps

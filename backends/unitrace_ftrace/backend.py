@@ -15,6 +15,11 @@ own. What this gives a program, column by column:
 | str() | eprobe (5.15) | fetch argument | length 0 where memory can't be read |
 | other memory | - | - | a number that can't be read isn't 0: approximate only |
 | uid, gid, cgroup, stacks, ... | - | - | not recorded with the event |
+
+Two limits of the kernel that nothing here can count. An event that doesn't fit a page of the ring is
+dropped: one whose strings take more than about 4,000 bytes together, for kprobes before 6.8 (later the
+pages are enlarged) and for uprobes always (MAX_UCB_BUFFER_SIZE, kernel/trace/trace_uprobe.c). A thread
+that isn't its process's first and calls exec bears its leader's name from then until its own is set.
 """
 
 from __future__ import annotations

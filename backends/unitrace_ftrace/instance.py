@@ -58,6 +58,12 @@ class Instance:
             self.close()
             raise
 
+    def enlarge_pages(self, kib: int) -> None:
+        """Let an event be as large as ``kib`` KiB, where the kernel can (6.8): what doesn't fit a page of the
+        ring is dropped without being counted. Before anything is recorded."""
+        if os.path.exists(f"{self.path}/buffer_subbuf_size_kb"):
+            self.write("buffer_subbuf_size_kb", str(kib))
+
     def write(self, name: str, text: str) -> None:
         """Write a control file of the instance. BackendError, with the kernel's words, where it refuses."""
         try:

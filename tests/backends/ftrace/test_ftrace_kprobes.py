@@ -13,6 +13,7 @@ from ftrace_runs import (
     NAME,
     PID,
     RETVAL,
+    ROOT,
     TID,
     WORKER,
     arg,
@@ -63,6 +64,14 @@ def test_arguments_strings_and_names() -> None:
     assert rows["comm"] == [comm()] * 4
     assert rows["pid"] == [os.getpid()] * 4
     assert rows["tid"] == [WORKER.tid] * 4
+
+
+def test_long_strings() -> None:
+    if not os.path.exists(f"{ROOT}/buffer_subbuf_size_kb"):
+        pytest.skip("pages of the ring can't be enlarged before 6.8")
+    one = clause(OPEN, (string(arg(1), 64), string(arg(1), 128)), mine())
+    (rows,) = run(lambda: open_paths(b"1" * 2500, b"2" * 4095, b"3" * 9000), one)
+    assert [len(text) for text in texts(rows)] == [63, 63, 63]
 
 
 def test_a_string_through_a_pointer() -> None:
