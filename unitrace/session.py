@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from unitrace.contract.machine import Machine
 from unitrace.contract.offer import Options
-from unitrace.output.records import Attached, Ended, Lost, Out
+from unitrace.output.records import Attached, Ended, Lost, Message, Out
 from unitrace.plan.choose import Plan, choose
 from unitrace.plan.show import named, only
 from unitrace.plugins import Plugins
@@ -35,11 +35,15 @@ if TYPE_CHECKING:
     from unitrace.output.values import Resolver
     from unitrace.plan.explain import Explanation
 
-__all__ = ["Compiled", "Stats", "Trace", "explained", "trace"]
+__all__ = ["Compiled", "Stats", "Trace", "explained", "trace", "written_probes"]
 
 SHORTEST, LONGEST = 0.001, 0.025
 """Seconds between two reads of the buffers: short while events come, long when none do. A timer
 costs the traced program ~600 ns an event, a wake-up an event 8-11 us (measured)."""
+
+SETTLED_NS = 1_000_000
+"""How old an event must be to be evaluated: one that is younger may still be in the writing on
+another CPU, and an older one must not overtake it."""
 
 
 class Stats:
@@ -128,6 +132,7 @@ class Trace:
         self._attachments: list[Attachment] = []
         self._records: list[Out] = []
         self._engine: Engine | None = None
+        self._signals: list[str] = []
         self._stopped = False
         self._finished = False
 
@@ -150,6 +155,16 @@ class Trace:
     def stop(self) -> None:
         """End the run at the next turn. Safe in a signal handler and from other threads."""
         self._stopped = True
+
+    def signalled(self, name: str) -> None:
+        """Run the ``self:signal:NAME`` clauses at the next turn. Safe in a signal handler."""
+        self._signals.append(name)
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """The names of the signals that the program has clauses for."""
+        probes = (clause.probe for clause in self.program.clauses)
+        return tuple(dict.fromkeys(probe.name for probe in probes if probe.kind == "self"))
 
     def __enter__(self) -> Trace:
         try:
@@ -178,7 +193,7 @@ class Trace:
         while not self.ended and (until is None or time.monotonic() < until):
             seen = self.stats.events
             over = self._watched_ended()
-            self._turn(time.monotonic_ns())
+            self._turn(time.monotonic_ns() - SETTLED_NS)
             yield self._taken()
             pause = SHORTEST if self.stats.events > seen else min(pause * 1.5, LONGEST)
             if over:
@@ -237,7 +252,7 @@ class Trace:
             attachment.start()
         if self._child is not None:
             self._child.release()
-        elif not self._attachments and engine.next_due() is None:
+        elif not self._attachments and engine.next_due() is None and not self.signals:
             self._stopped = True  # nothing can happen any more: begin and end alone
 
     def _watched_ended(self) -> bool:
@@ -254,6 +269,8 @@ class Trace:
         batches = [batch for attachment in self._attachments for batch in attachment.read()]
         self.stats.events += sum(map(len, batches))
         engine.feed(batches, upto)
+        while self._signals:
+            engine.fire("self", self._signals.pop(0))
         engine.tick(time.monotonic_ns())
 
     def _wait(self, pause: float) -> None:
@@ -266,6 +283,7 @@ class Trace:
 
     def _count_losses(self) -> None:
         for attachment in self._attachments:
+            self._records.extend(Message("warning", note) for note in getattr(attachment, "notes", ()))
             for cause, count in attachment.losses().items():
                 self.stats.losses[cause] = self.stats.losses.get(cause, 0) + count
 
@@ -302,6 +320,15 @@ def trace(
         spec, Plugins().chosen(backend), machine=machine, positional=positional, options=options
     )
     return Trace(compiled, timeout=timeout, unsafe=unsafe)
+
+
+def written_probes(spec: str) -> list[str]:
+    """The probes that a program names, as it names them. SpecError where it can't be parsed."""
+    from unitrace.lang import parse
+    from unitrace.lang.ast import Action
+
+    tree = parse(spec)
+    return [point.text for item in tree.items if isinstance(item, Action) for point in item.probes]
 
 
 def explained(spec: str, backend: str | None = None, *, machine: Machine | None = None) -> Explanation:

@@ -1,44 +1,74 @@
-"""``unitrace list PATTERN``: what can be traced here, by any backend."""
+"""``unitrace list PATTERN``: what there is to trace here."""
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
 
+from unitrace.cli.listing import ARGUMENTS_UP_TO, listing
 from unitrace.contract.errors import UnitraceError
 from unitrace.contract.machine import Machine
 from unitrace.plugins import Plugins
 
-__all__ = ["command"]
+__all__ = ["command", "show"]
+
+AT_ONCE = 1 << 16
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("pattern", default="*")
-@click.option("--backend", metavar="NAME", help="What this backend can trace.")
+@click.argument("patterns", nargs=-1)
+@click.option("--backend", metavar="NAME", help="Only what this backend can trace.")
+@click.option("-p", "--pid", type=int, default=0, metavar="PID", help="Probes in this process's files, too.")
 @click.option("-v", "--verbose", is_flag=True, help="With arguments.")
-def command(pattern: str, backend: str | None, verbose: bool) -> int:
-    """List the probes that match PATTERN (tracepoint:*open*, kprobe:vfs_*, uprobe:/bin/bash:*)."""
-    plugins, machine = Plugins(), Machine()
-    chosen = [plugins.backend(backend)] if backend else list(plugins.backends())
-    found: dict[str, tuple[str, ...]] = {}
-    problems = []
-    for one in chosen:
-        try:
-            for listed in one.probes(machine, pattern):
-                if listed.args or listed.label not in found:
-                    found[listed.label] = listed.args
-        except UnitraceError as error:
-            problems.append(f"{one.name}: {error.message}")
-    lines = []
-    for label in sorted(found):
-        lines.append(label)
-        if verbose:
-            lines += [f"    {arg}" for arg in found[label]]
+def command(patterns: tuple[str, ...], backend: str | None, pid: int, verbose: bool) -> int:
+    """List the probes that match PATTERN (tracepoint:*open*, kprobe:vfs_*, uprobe:/bin/bash:*).
+
+    "struct NAME" shows the kernel's definition.
+    """
+    return show(",".join(patterns), backend, pid, verbose)
+
+
+def show(patterns: str, backend: str | None = None, pid: int = 0, verbose: bool = False) -> int:
+    """Print the list; the exit status."""
+    machine = Machine()
+    patterns = patterns or "*"
+    if patterns.endswith(".bt") and ":" not in patterns and not os.path.exists(patterns):
+        click.echo(
+            f"WARNING: It appears that '{patterns}' is a filename but the file does not exist."
+            f" Treating '{patterns}' as a search pattern."
+        )
+    if backend:
+        found = iter(Plugins().backend(backend).probes(machine, patterns))
+    else:
+        found = listing(machine, patterns, pid, verbose)
+    problem = ""
+    lines: list[str] = []
+    count = 0
+    try:
+        for one in found:
+            count += 1
+            lines.append(one.label)
+            if verbose:
+                lines += [f"    {arg}" for arg in one.args]
+            if len(lines) > AT_ONCE:
+                _write(lines)
+                lines.clear()
+    except UnitraceError as error:
+        problem = error.message
+    _write(lines)
+    if problem:
+        click.echo(f"note: {problem}", err=True)
+    if verbose and count > ARGUMENTS_UP_TO:
+        click.echo(
+            f"note: arguments of the first {ARGUMENTS_UP_TO} of each type; narrow the pattern", err=True
+        )
+    if not count:
+        click.echo(f"ERROR: no probe matches {patterns}", err=True)
+    return 0 if count else 1
+
+
+def _write(lines: list[str]) -> None:
     sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode(errors="surrogateescape"))
-    if not lines:
-        for problem in problems:
-            click.echo(f"note: {problem}", err=True)
-        click.echo(f"ERROR: no probe matches {pattern}", err=True)
-        return 1
-    return 0
+    sys.stdout.buffer.flush()

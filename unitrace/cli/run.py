@@ -68,11 +68,7 @@ def command(spec: tuple[str, ...], **given: Any) -> int:
         click.echo(info())
         return 0
     if given["listing"]:
-        from unitrace.cli.list import command as lister
-
-        return int(
-            lister.main(args=[*spec, *(["-v"] if given["verbose"] else [])], standalone_mode=False) or 0
-        )
+        return _list(spec, given)
     if given["form"] not in ("text", "json", "jsonl"):
         raise UsageError(f'Invalid output format "{given["form"]}"', remedy="text, json or jsonl")
     source = read_spec(given["programs"], spec)
@@ -81,6 +77,24 @@ def command(spec: tuple[str, ...], **given: Any) -> int:
     except UnitraceError as error:
         report(error, source.origin)
         return error.exit_status
+
+
+def _list(spec: tuple[str, ...], given: dict[str, Any]) -> int:
+    """-l: what matches the patterns, or the probes of a program."""
+    from unitrace.cli.list import show
+
+    patterns = ",".join(spec)
+    if given["programs"] or (spec and os.path.isfile(spec[0])):
+        from unitrace.session import written_probes
+
+        source = read_spec(given["programs"], spec)
+        try:
+            patterns = ",".join(written_probes(source.text))
+        except UnitraceError as error:
+            report(error, source.origin)
+            return error.exit_status
+    show(patterns, given["backend"], given["pid"], given["verbose"])
+    return 0  # as bpftrace's -l, matches or none
 
 
 def _version() -> str:

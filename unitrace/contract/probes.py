@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .record import Record
 
-__all__ = ["BY_NAME", "PROBE_TYPES", "ProbeType"]
+__all__ = ["BY_NAME", "EVENTS", "PROBE_TYPES", "ProbeType"]
 
 
 class ProbeType(Record):
@@ -44,3 +44,18 @@ PROBE_TYPES = (
 )
 
 BY_NAME = {name: one for one in PROBE_TYPES for name in (one.name, *one.short)}
+
+EVENTS = {
+    "software": (
+        "alignment-faults", "bpf-output", "context-switches", "cpu", "cpu-clock", "cpu-migrations", "cs",
+        "dummy", "emulation-faults", "faults", "major-faults", "minor-faults", "page-faults", "task-clock",
+    ),
+    "hardware": (
+        "backend-stalls", "branch-instructions", "branch-misses", "branches", "bus-cycles", "cache-misses",
+        "cache-references", "cpu-cycles", "cycles", "frontend-stalls", "instructions", "ref-cycles",
+    ),
+    "profile": ("hz", "ms", "s", "us"),
+    "interval": ("hz", "ms", "s", "us"),
+    "self": ("signal",),
+}  # fmt: skip
+"""The events or units of the probe types whose targets are the same everywhere."""

@@ -18,7 +18,7 @@ from unitrace.contract.machine import Machine
 from . import cache, tracefs
 from . import survey as survey  # registers the facts asked for here
 
-__all__ = ["exists", "matching", "near"]
+__all__ = ["exists", "located", "matching", "near"]
 
 _live: bytes | None = None
 
@@ -43,6 +43,12 @@ def matching(machine: Machine, pattern: str) -> list[str]:
     """The functions that match ``pattern`` (``*``, ``?``, ``[...]``), sorted, each once."""
     search = re.compile(rb"(?m)^(%s)(?: \[\w+\])?$" % _expression(pattern).encode())
     return sorted({found.decode() for found in search.findall(_names(machine))})
+
+
+def located(machine: Machine, pattern: str) -> list[tuple[str, str]]:
+    """The functions that match ``pattern``, each with its module ("" for the kernel itself), by name."""
+    search = re.compile(rb"(?m)^(%s)(?: \[(\w+)\])?$" % _expression(pattern).encode())
+    return sorted({(name.decode(), module.decode()) for name, module in search.findall(_names(machine))})
 
 
 def _expression(pattern: str) -> str:
