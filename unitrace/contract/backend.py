@@ -38,7 +38,8 @@ class Listed(Record):
 
 class Attachment(Protocol):
     """Probes in place. Used by one thread, as a context manager: leaving it removes all that was
-    made, also after an exception. Made disarmed; ``start`` arms it.
+    made, also after an exception. Made disarmed; ``start`` arms it. It may have ``notes``, lines of
+    text for the user that are complete after ``stop`` (a ring smaller than asked for, ...).
     """
 
     def __enter__(self) -> Attachment: ...
