@@ -257,7 +257,7 @@ CASES = (
     ),
     Case(
         "kretprobe",
-        "kretprobe:do_sys_openat2 /pid == PID && (int64)retval < 0/ { @[(int64)retval] = count(); }",
+        "kretprobe:do_sys_openat2 /pid == PID && (int32)retval < 0/ { @[(int32)retval] = count(); }",
         opens,
         ended("@[-2]: 2\n"),
         "kprobe",
