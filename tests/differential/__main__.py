@@ -1,19 +1,39 @@
-"""``python -m tests.differential``: the table for this machine, as Markdown."""
+"""``python -m tests.differential``: the table for this kernel, as Markdown.
+
+``python -m tests.differential --write docs/support-matrix.md [KERNEL...]`` makes the page: this machine's table and
+that of every kernel of the lab (or those named).
+"""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 from tests.differential.run import run_case
 from tests.differential.table import CASES
 
 BACKENDS = ("ebpf", "ftrace", "perf")
+KERNELS = ("5.10", "6.1", "6.12", "newest")
+
+HEAD = """# What works where
+
+Made by `python -m tests.differential --write docs/support-matrix.md`: each program is traced on each backend while a workload runs whose
+events are known to the last field. *equal* means that the text is right to the byte; *refused* that the backend says it can't,
+and why. There is nothing in between.
+"""
 
 
-def main() -> int:
-    """Print the table and the counts; 1 where an answer was unequal."""
-    print(f"Kernel {os.uname().release}, {os.uname().machine}\n")
+def main(args: list[str]) -> int:
+    """Print the table, or write the page; 1 where an answer was unequal."""
+    if args[:1] == ["--write"]:
+        return write(args[1], args[2:] or list(KERNELS))
+    return table()
+
+
+def table() -> int:
+    """This kernel's table and its counts."""
+    print(f"## {os.uname().release}, {os.uname().machine}\n")
     print("| program | " + " | ".join(BACKENDS) + " |")
     print("|---|" + "---|" * len(BACKENDS))
     counts = {backend: {"equal": 0, "unequal": 0, "refused": 0} for backend in BACKENDS}
@@ -31,11 +51,30 @@ def main() -> int:
         print(f"| {case.name} | " + " | ".join(row) + " |")
     print()
     for backend, count in counts.items():
-        print(f"{backend}: " + ", ".join(f"{number} {word}" for word, number in count.items()))
+        print(f"- {backend}: " + ", ".join(f"{number} {word}" for word, number in count.items()))
+    if reasons:
+        print("\nRefusals:\n")
     for reason, number in sorted(reasons.items(), key=lambda pair: -pair[1]):
         print(f"- {number} x {reason}")
     return 1 if any(count["unequal"] for count in counts.values()) else 0
 
 
+def write(path: str, kernels: list[str]) -> int:
+    """The page of all kernels. Nothing is written where one of them has no table to show."""
+    own = [sys.executable, "-m", "tests.differential"]
+    lab = [sys.executable, "-m", "tests.kernels", "run"]
+    parts, worst = [HEAD], 0
+    for command in [own, *([*lab, kernel, "--", *own] for kernel in kernels)]:
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if not done.stdout.startswith("## "):
+            print(f"no table from {' '.join(command)}: {done.stdout[-500:]}", file=sys.stderr)
+            return 1
+        worst = max(worst, done.returncode)
+        parts.append(done.stdout)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("\n".join(parts))
+    return worst
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
