@@ -53,7 +53,7 @@ FILES: dict[str, str | int] = {
     f"{ROOT}/available_events": "syscalls:sys_enter_openat\nsyscalls:sys_enter_open\nsched:sched_switch\n"
     "sched:sched_wakeup\n",
     f"{ROOT}/available_filter_functions": "do_sys_open\ndo_sys_openat2\nvfs_read\nvfs_readv\nvfs_write\n"
-    "tcp_sendmsg\nkvm_exit [kvm]\n",
+    "tcp_sendmsg\nkernel_clone\n__kmalloc\n__kmalloc_noprof\nkvm_exit [kvm]\n",
     "/proc/mounts": f"tracefs {ROOT} tracefs rw 0 0\n",
     "/proc/self/mounts": f"tracefs {ROOT} tracefs rw 0 0\n",
     "/proc/self/mountinfo": f"25 20 0:12 / {ROOT} rw - tracefs tracefs rw\n",

@@ -226,6 +226,18 @@ def test_do_sys_open_is_followed() -> None:
     assert exact.program.clauses[0].probe.name == "do_sys_open" and not exact.notices
 
 
+def test_a_renamed_function_is_followed_only_where_it_is_gone() -> None:
+    assert compiled("kprobe:_do_fork").program.clauses[0].probe.name == "kernel_clone"
+    assert compiled("kprobe:__kmalloc").program.clauses[0].probe.name == "__kmalloc"
+
+
+def test_successors_are_no_chain() -> None:
+    from unitrace.lang.successors import SUCCESSORS
+
+    for one in SUCCESSORS.values():
+        assert one.name not in one.now and one.why
+
+
 def test_do_sys_open_stays_where_it_still_fires() -> None:
     from unitrace.lang import compile_text
 
