@@ -22,6 +22,7 @@ class TestProcEvents(BackendConformance):
 
     backend = ProcEvents()
     probe = "tracepoint:sched:sched_process_exit"
+    on_this_thread = False
 
     def workload(self, times: int) -> None:
         before = len(os.listdir("/proc/self/task"))
