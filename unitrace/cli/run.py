@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -180,7 +180,7 @@ def _stream(run: Trace, given: dict[str, Any]) -> int:
         open_sink(
             given["form"], given["output"], run, quiet=given["quiet"], warnings=not given["no_warnings"]
         ) as sink,
-        _signals(run.stop),
+        _signals(run),
     ):
         for records in run.rounds():
             sink.emit(records)
@@ -190,18 +190,24 @@ def _stream(run: Trace, given: dict[str, Any]) -> int:
 
 
 @contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP end the run in order; a second one at once (still cleaning up)."""
+def _signals(run: Trace) -> Iterator[None]:
+    """Ctrl-C, SIGTERM and SIGHUP end the run in order; a second one at once (still cleaning up). Those
+    that the program has clauses for fire them."""
     asked: list[int] = []
 
     def handler(number: int, frame: object) -> None:
         if asked:
             raise KeyboardInterrupt
         asked.append(number)
-        stop()
+        run.stop()
+
+    def fire(number: int, frame: object) -> None:
+        run.signalled(signal.Signals(number).name)
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    own = [signal.Signals[name] for name in run.signals if name in signal.Signals.__members__]
     before = {number: signal.signal(number, handler) for number in numbers}
+    before.update({number: signal.signal(number, fire) for number in own if number not in before})
     try:
         yield
     finally:
