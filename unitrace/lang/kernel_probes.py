@@ -254,10 +254,11 @@ class KernelProbes(Places):
                 return name
         elif not self._at_least(entry.since):
             return name
+        gone = "doesn't exist" if entry.since == (0, 0) else "doesn't fire"
         for now in entry.now:
             if self.exists(now):
                 self.notices.append(
-                    f"{kind}:{name} doesn't fire on this kernel ({entry.why}): tracing {now} instead; "
+                    f"{kind}:{name} {gone} on this kernel ({entry.why}): tracing {now} instead; "
                     "--exact-probes keeps the name"
                 )
                 return now
