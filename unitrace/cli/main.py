@@ -1,4 +1,4 @@
-"""Choosing the command: ``unitrace SPEC...`` runs; ``list``, ``explain``, ... are words of their own."""
+"""Choosing the command: ``unitrace SPEC...`` traces; ``list``, ``explain``, ... are words of their own."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-import click
-
 from unitrace.cli.report import report
-from unitrace.contract.errors import UnitraceError
+from unitrace.contract.errors import UnitraceError, UsageError
 
 __all__ = ["COMMANDS", "main"]
 
@@ -24,23 +22,10 @@ COMMANDS = {
 
 def main(args: Sequence[str]) -> int:
     """Run the command line; the exit status. Errors are printed here and nowhere else."""
-    home = "unitrace.cli.run"
-    rest = list(args)
-    if rest and rest[0] in COMMANDS:
-        home = COMMANDS[rest.pop(0)]
-    command: click.Command = __import__(home, fromlist=["_"]).command
-    name = "unitrace" if home.endswith(".run") else f"unitrace {args[0]}"
     try:
-        status = command.main(args=rest, prog_name=name, standalone_mode=False)
+        status = _dispatched(list(args))
         sys.stdout.flush()
-        return int(status or 0)
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except click.Abort:
-        return 130
+        return status
     except UnitraceError as error:
         report(error)
         return error.exit_status
@@ -49,11 +34,39 @@ def main(args: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except RecursionError:
-        click.echo("ERROR: the program is nested too deeply", err=True)
+        report(UsageError("the program is nested too deeply"))
         return 1
     except OSError as error:
-        click.echo(f"ERROR: {error}", err=True)
+        report(UsageError(str(error)))
         return 1
+
+
+def _dispatched(args: list[str]) -> int:
+    if args and args[0] in COMMANDS:
+        return _by_click(COMMANDS[args[0]], args[1:], f"unitrace {args[0]}")
+    from unitrace.cli.quick import read
+
+    quick = read(args)
+    if quick is None:
+        return _by_click("unitrace.cli.run", args, "unitrace")
+    from unitrace.cli.trace import execute
+
+    return execute(*quick)
+
+
+def _by_click(home: str, args: list[str], name: str) -> int:
+    import click
+
+    command: click.Command = __import__(home, fromlist=["_"]).command
+    try:
+        return int(command.main(args=args, prog_name=name, standalone_mode=False) or 0)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return 130
 
 
 def _silently(status: int) -> int:

@@ -6,12 +6,18 @@ import sys
 
 from unitrace.contract.errors import SpecError, UnitraceError
 
-__all__ = ["lines_of", "note", "report", "warn_lines"]
+__all__ = ["lines_of", "note", "report", "say", "warn_lines"]
 
 
 def report(error: UnitraceError, origin: str = "") -> None:
     """Print ``error`` to stderr. ``origin``: the name of the program's file, "" for -e."""
     _say(lines_of(error, origin or getattr(error, "origin", "")))
+
+
+def say(text: str) -> None:
+    """A line on standard output."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def note(text: str) -> None:
