@@ -88,7 +88,10 @@ def _tracepoints(machine: Machine, kind: str, target: str, arguments: bool) -> I
 
     category, colon, event = target.partition(":")
     known = ARGUMENTS_UP_TO if arguments else 0
-    for at, (group, name) in enumerate(tracepoints(machine, category, event if colon else "*")):
+    found = tracepoints(machine, category if colon else "*", event if colon else "*")
+    if not colon:  # "tracepoint:*open*": wherever it stands, in the category or the event
+        found = (pair for pair in found if fnmatchcase(":".join(pair), target) or pair[0] == target)
+    for at, (group, name) in enumerate(found):
         fields = read_format(machine, group, name).fields if at < known else ()
         yield Listed(f"tracepoint:{group}:{name}", _declared(fields))
 
