@@ -22,6 +22,7 @@ from .compile.aggregates import bench, zeros
 from .compile.program import SCRATCH, SWITCH
 from .hang import Hanger
 from .maps import Kept, kept
+from .memlock import unlock_memory
 from .offer import Plan
 from .ring import PAGE, PerfBuffer, Ring, decode
 from .survey import explained, version
@@ -62,8 +63,7 @@ class Attached:
     # --- making -----------------------------------------------------------------------------------
 
     def _attach(self) -> None:
-        if version(self.machine) < (5, 11):
-            _unlock_memory()
+        unlock_memory(version(self.machine))
         self._map(SWITCH, syscall.ARRAY, 4, 1)
         shares = self.offer.shares
         self._kept_maps()
@@ -240,18 +240,6 @@ def _missed(fd: int) -> int:
         return int(struct.unpack_from("<Q", syscall.object_info(fd, 216), 208)[0])
     except OSError:
         return 0
-
-
-def _unlock_memory() -> None:
-    """Before 5.11 maps and programs count against RLIMIT_MEMLOCK."""
-    import resource
-
-    for limit in (resource.RLIM_INFINITY, resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]):
-        try:
-            resource.setrlimit(resource.RLIMIT_MEMLOCK, (limit, limit))
-            return
-        except (OSError, ValueError):
-            continue
 
 
 def _refused(one: Share, error: OSError) -> BackendError | ProbeError:

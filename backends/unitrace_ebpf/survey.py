@@ -14,6 +14,7 @@ from unitrace.contract.machine import Answer, Machine, fact
 from . import perf_event, syscall
 from .asm import FP, R0, R1, R2, R3, Code
 from .compile.base import Abilities
+from .memlock import unlock_memory
 
 __all__ = ["THINGS", "abilities", "version"]
 
@@ -111,6 +112,8 @@ def _after(machine: Machine, fact: str, what: Callable[[], int], since: str = ""
 
 @fact("bpf.syscall", "bpf(2) makes maps")
 def _syscall(machine: Machine) -> Answer:
+    """Everything else is tried after this."""
+    unlock_memory(version(machine))
     return _try(lambda: syscall.map_create(syscall.ARRAY, 4, 8, 1))
 
 
