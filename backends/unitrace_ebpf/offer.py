@@ -67,6 +67,10 @@ KEPT = (MapUpdate, If, Assign, Return)
 """Statements that a clause may have that runs in the kernel."""
 
 
+OLD_KEY_MOST = 512
+"""A hash's largest key before 5.11 (commit c6bde958a62b lifted MAX_BPF_STACK as the limit)."""
+
+
 class _Refused(Exception):
     def __init__(self, clause: Clause, reason: str, remedy: str = "") -> None:
         self.refusal = Refusal("ebpf", reason, remedy, clause)
@@ -171,7 +175,9 @@ class _Offering:
         for decl in self.request.maps:
             if decl.name in self.request.keepable:
                 try:
-                    found[decl.name] = kept(decl), len(found) + 1
+                    plan = kept(decl)
+                    if plan.key_size <= OLD_KEY_MOST or version(self.machine) >= (5, 11):
+                        found[decl.name] = plan, len(found) + 1
                 except CannotCompile:
                     pass
         return found

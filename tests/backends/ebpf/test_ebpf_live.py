@@ -27,6 +27,7 @@ from ebpf_runs import (
     tracepoint,
 )
 from unitrace_ebpf.backend import Ebpf
+from unitrace_ebpf.survey import version
 
 from unitrace.contract import ir
 from unitrace.contract.errors import ProbeError
@@ -262,6 +263,8 @@ def test_strings_in_events() -> None:
 
 def test_large_strings_as_keys() -> None:
     """A path of up to 1024 bytes, in the record and by pointer."""
+    if version(MACHINE) < (5, 11):
+        pytest.skip("a hash's keys have at most 512 bytes before 5.11: such clauses are streamed")
     execs, enter = tracepoint("sched", "sched_process_exec"), tracepoint("syscalls", "sys_enter_openat")
     path = ir.Text(Str(1024), field(enter, "filename"), "user")
     clauses = [
