@@ -39,6 +39,9 @@ def read(args: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Any]] | None:
                 if following is None:
                     return None
                 value = following
-            meant = option.convert(value) if option.convert else value
-            given[option.name] = (*given[option.name], meant) if option.many else meant
+            given[option.name] = (*given[option.name], value) if option.many else value
+    for option in OPTIONS:  # of an option that is given twice, the last value counts, and it alone is read
+        value = given[option.name]
+        if option.convert is not None and isinstance(value, str):
+            given[option.name] = option.convert(value)
     return tuple(words), given
