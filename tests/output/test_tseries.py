@@ -55,6 +55,12 @@ def test_one_value_stands_in_the_middle() -> None:
     assert lines[2] == b"00:01:00 |" + b" " * 25 + b"*" + b" " * 25 + b"| 7"
 
 
+def test_an_unsigned_scale_starts_at_0() -> None:
+    lines = plot(Aggregate("tseries", False, (10**9, 1)), [(60, 0)])
+    assert lines[0].split() == [b"0", b"1"]
+    assert lines[2] == b"00:01:00 *" + b" " * 51 + b"| 0"
+
+
 def test_maps_of_series() -> None:
     decl = MapDecl("@a", (Str(8),), SERIES)
     shown = MapShown(decl, {(b"one",): {1: 2, 2: 3}, (b"none",): {}})

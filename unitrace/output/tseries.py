@@ -44,7 +44,7 @@ def plot(of: Aggregate, shown: Cells) -> list[bytes]:
         return [b"<no data>"]
     least, most = min(values), max(values)
     if least == most:
-        least, most = least - 1, most + 1
+        least, most = least - (of.signed or least > 0), most + 1
     unit, name, digits = next(one for one in _UNITS if of.parameters[0] >= one[0] or one[0] == 1)
     head = f"hh:mm:ss{name}"
     margin = 9 + (digits + 1 if digits else 0)
