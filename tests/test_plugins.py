@@ -66,6 +66,25 @@ def test_a_broken_one_costs_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         plugins.backend("nope")
 
 
+def test_pluggy_checks_what_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    other = GOOD.format(api=1) + "@hookimpl\ndef unitrace_no_such_hook():\n    pass\n"
+    install(tmp_path, "mine_other", other)
+    install(
+        tmp_path, "mine_args", GOOD.format(api=1).replace("backend():", "backend(nonsense=1, *, other=2):")
+    )
+    marked = GOOD.format(api=1).replace(
+        "from unitrace.contract.hookspecs import hookimpl",
+        "import pluggy; hookimpl = pluggy.HookimplMarker('unitrace')",
+    )
+    install(tmp_path, "mine_marked", marked)
+    plugins = Plugins([str(tmp_path)])
+    plugins.check()
+    said = {one.entry.name: one.failure for one in plugins.failures()}
+    assert set(said) == {"mine_other"} and "unitrace_no_such_hook" in said["mine_other"]
+    assert plugins.backend("mine_marked").name == "mine"
+
+
 def test_only_the_one_asked_for_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     install(tmp_path, "mine_c", GOOD.format(api=1))

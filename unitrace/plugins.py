@@ -1,6 +1,7 @@
 """Plugins: found by their entry points, loaded one by one when they are first needed.
 
-A broken plugin costs a warning, never the tool. The API version is checked at registration.
+A broken plugin costs a warning, never the tool. The API version is checked at registration. A run calls
+the one hook it needs itself; ``check`` has pluggy look at all that is loaded (docs/decisions/0005).
 """
 
 from __future__ import annotations
@@ -9,12 +10,10 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import pluggy
-
 from unitrace import entrypoints
-from unitrace.contract import hookspecs
 from unitrace.contract.backend import API_VERSION, Backend
 from unitrace.contract.errors import UsageError
+from unitrace.contract.hookspecs import HOOKS, IMPLEMENTED
 from unitrace.contract.record import Record
 from unitrace.entrypoints import EntryPoint
 
@@ -38,8 +37,7 @@ class Plugins:
     def __init__(self, paths: list[str] | None = None) -> None:
         self.entries = entrypoints.find(GROUP, paths)
         self.loaded: dict[str, Loaded] = {}
-        self._manager = pluggy.PluginManager("unitrace")
-        self._manager.add_hookspecs(hookspecs)
+        self._modules: dict[str, object] = {}
 
     def names(self) -> list[str]:
         """The names of all plugins, loaded or not."""
@@ -79,26 +77,40 @@ class Plugins:
             return {name: self.backend(name)}
         return {one.name: one for one in self.backends()}
 
+    def check(self) -> None:
+        """Load all, and have pluggy check that each implements hooks that there are, with arguments
+        that they have; what doesn't is a failure."""
+        import pluggy
+
+        for name in self.names():
+            done = self.load(name)
+            if done.failure:
+                continue
+            manager = pluggy.PluginManager("unitrace")
+            specifications: Any = _Specifications(pluggy.HookspecMarker("unitrace"))
+            manager.add_hookspecs(specifications)
+            try:
+                manager.register(self._modules[name], name)
+                manager.check_pending()
+            except pluggy.PluginValidationError as error:
+                self.loaded[name] = Loaded(done.entry, failure=str(error).splitlines()[0])
+
     def failures(self) -> list[Loaded]:
         """The plugins that failed to load so far."""
         return [done for done in self.loaded.values() if done.failure]
 
     def _load(self, entry: EntryPoint) -> Loaded:
         try:
-            plugin = self._imported(entry)
-            self._manager.register(plugin, entry.name)
-            made = self._manager.subset_hook_caller(
-                "unitrace_register_backend",
-                [other for name, other in self._manager.list_name_plugin() if name != entry.name],
-            )()
+            plugin = self._modules[entry.name] = self._imported(entry)
+            register: Any = getattr(plugin, "unitrace_register_backend", None)
+            backend = register() if hasattr(register, IMPLEMENTED) else None
         except Exception as error:
             # Whatever a stranger's module raises at import is its own fault, not the tool's.
             if os.environ.get("UNITRACE_DEBUG"):
                 raise
             return Loaded(entry, failure=f"{type(error).__name__}: {error}".splitlines()[0])
-        if not made:
+        if backend is None:
             return Loaded(entry, failure="it registers no backend")
-        backend = made[0]
         if getattr(backend, "api", None) != API_VERSION:
             said = getattr(backend, "api", "none")
             return Loaded(entry, failure=f"written for API version {said}, this is {API_VERSION}")
@@ -109,3 +121,11 @@ class Plugins:
         # __import__, as importlib.import_module costs importing importlib first.
         module = __import__(entry.module, fromlist=["_"])
         return getattr(module, entry.attribute) if entry.attribute else module
+
+
+class _Specifications:
+    """The hooks, marked as pluggy wants its specifications."""
+
+    def __init__(self, mark: Any) -> None:
+        for hook in HOOKS:
+            setattr(self, hook.__name__, mark(hook))

@@ -31,8 +31,6 @@ from unitrace.contract.backend import API_VERSION, Listed, Support
 from unitrace.contract.machine import Machine
 from unitrace.contract.offer import Answered, Offer, Request
 
-from . import survey as _survey
-
 if TYPE_CHECKING:
     from unitrace.contract.backend import Attachment
 
@@ -49,7 +47,9 @@ class Ftrace:
 
     def survey(self, machine: Machine) -> Sequence[Support]:
         """What this machine gives of ftrace; for all that is missing: why, and the remedy."""
-        return _survey.supports(machine)
+        from . import survey
+
+        return survey.supports(machine)
 
     def probes(self, machine: Machine, pattern: str) -> Iterable[Listed]:
         """What can be traced, of what ``pattern`` ("kprobe:vfs_*") asks for."""

@@ -9,8 +9,6 @@ from unitrace.contract.backend import API_VERSION, Listed, Support
 from unitrace.contract.machine import Machine
 from unitrace.contract.offer import Answered, Offer, Request
 
-from . import survey  # registers this framework's facts
-
 if TYPE_CHECKING:
     from .attach import PerfAttachment
 
@@ -26,6 +24,8 @@ class PerfBackend:
     cost = 700
 
     def survey(self, machine: Machine) -> Sequence[Support]:
+        from . import survey
+
         return survey.supports(machine)
 
     def probes(self, machine: Machine, pattern: str) -> Iterable[Listed]:
@@ -34,6 +34,7 @@ class PerfBackend:
         return listed(machine, pattern)
 
     def offer(self, machine: Machine, request: Request) -> Answered:
+        from . import survey  # noqa: F401 (registers the facts that offers ask for)
         from .offer import answer
 
         return answer(self.name, machine, request)

@@ -14,6 +14,7 @@ __all__ = ["command"]
 def command(as_json: bool) -> int:
     """List the plugins of this installation; status 1 where one failed to load."""
     plugins = Plugins()
+    plugins.check()
     loaded = [plugins.load(name) for name in plugins.names()]
     if as_json:
         import json
