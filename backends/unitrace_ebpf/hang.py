@@ -120,7 +120,7 @@ class Hanger:
     def close(self) -> None:
         """Take all down: what closes fast now, the rest behind our back; but the group of dynamic events
         can only be removed when nobody uses it."""
-        from .closing import close_behind, close_now
+        from unitrace.kernel.closing import close_behind, close_now
 
         close_now(self.fast)
         self.fast.clear()

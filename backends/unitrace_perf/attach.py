@@ -16,9 +16,9 @@ from unitrace.contract.machine import Machine
 from unitrace.contract.model import Batch, Losses, Place, Snapshot
 from unitrace.contract.offer import Offer, Share
 from unitrace.kernel import cpus
+from unitrace.kernel.closing import close_behind, close_now
 
 from . import records, syscall
-from .closing import close_behind, close_now
 from .columns import FIXED, field_place
 from .plan import Plan
 from .reader import Decoder, Follower, Stream

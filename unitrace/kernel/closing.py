@@ -2,8 +2,8 @@
 
 The last close of a perf event, of a link on one and of a uprobe.multi link waits for RCU, 20-70 ms each,
 one after the other (perf_trace_event_unreg in kernel/trace/trace_event_perf.c, bpf_uprobe_unregister and
-perf_event_detach_bpf_prog in kernel/trace/bpf_trace.c). The switch is off by then: no program does
-anything any more. So a process of its own, which holds these descriptors and nothing else, ends at once
+perf_event_detach_bpf_prog in kernel/trace/bpf_trace.c). All is disabled by then, and nothing can come of
+it any more. So a process of its own, which holds these descriptors and nothing else, ends at once
 and has the kernel wait for it.
 """
 
