@@ -12,6 +12,7 @@ from typing import Any
 from unitrace.cli.report import note, report, say, warn_lines
 from unitrace.cli.spec import Spec, read_spec
 from unitrace.contract.errors import UnitraceError, UsageError
+from unitrace.contract.machine import FACTS
 from unitrace.contract.offer import Options
 from unitrace.plugins import Plugins
 from unitrace.session import Compiled, Trace
@@ -128,12 +129,11 @@ def _compiled(source: Spec, given: dict[str, Any], cpid: int) -> Compiled:
 def _masked(facts: Sequence[str]) -> Any:
     from unitrace.cli.backends import surveyed
 
-    try:
-        return surveyed().masked(facts)
-    except KeyError as error:
-        raise UsageError(
-            f"no fact {error.args[0]!r} to mask", remedy="see: unitrace backends --json"
-        ) from None
+    machine = surveyed()
+    for name in facts:
+        if name not in FACTS:
+            raise UsageError(f"no fact {name!r} to mask", remedy="see: unitrace backends --json")
+    return machine.masked(facts)
 
 
 def _stream(run: Trace, given: dict[str, Any]) -> int:

@@ -21,6 +21,7 @@ TID, PID, CPU = Site(UINT32, "tid"), Site(UINT32, "pid"), Site(UINT32, "cpu")
 COMM_SITE = Site(COMM, "comm")
 MACHINE = Machine()
 BACKEND = PerfBackend()
+BACKEND.survey(Machine())  # its facts are registered when it is first asked
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.labs.argtypes, libc.labs.restype = [ctypes.c_long], ctypes.c_long
