@@ -13,8 +13,10 @@ _CRASH = re.compile(
 )
 _CRASH_LINE = re.compile(r"^([A-Z]\w*(?:Error|Exception)): .*$", re.M)
 _REFUSAL = re.compile(r"^(?:\S+?:\d+(?::[\d-]+)*: )?(?:unitrace: )?(?:error|ERROR): (.*)$", re.M)
+_BECAUSE = re.compile(r"^  (\w+: .*)$", re.M)
+_PATH = re.compile(r"(?<![\w.])\.{0,2}/[\w.+-]+(?:/[\w.+*-]*)+")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|\b(?:0x)?\d+\b|[$@]\w+")
-MESSAGE_MAX = 100
+MESSAGE_MAX = 140
 
 
 def reason(outcome: Outcome) -> tuple[str, str]:
@@ -26,7 +28,10 @@ def reason(outcome: Outcome) -> tuple[str, str]:
     if crash:
         return "crashed", _gist(crash.group(1))
     refusal = _REFUSAL.search(outcome.output)
-    said = _gist(refusal.group(1)) if refusal else ""
+    said = refusal.group(1) if refusal else ""
+    if refusal and (because := _BECAUSE.search(outcome.output, refusal.end())):
+        said += f"; {because.group(1)}"  # what the first backend said
+    said = _gist(said)
     if outcome.how == "setup":
         return "its surroundings couldn't be made", _gist(outcome.output)
     if outcome.how == "attach":
@@ -43,5 +48,5 @@ def reason(outcome: Outcome) -> tuple[str, str]:
 
 
 def _gist(message: str) -> str:
-    text = _QUOTED.sub("…", message.strip())
+    text = _QUOTED.sub("…", _PATH.sub("…", message.strip()))
     return text if len(text) <= MESSAGE_MAX else text[: MESSAGE_MAX - 1] + "…"

@@ -129,7 +129,7 @@ class Runner:
                 return f"an environment without {case.skip_if_env}"
         for requirement in case.requires:
             if self.shell(requirement).returncode:
-                return f"`{requirement}`"
+                return f"what its own check looks for (`{requirement.split()[0]}`)"
         for feature in case.features:
             if feature.lstrip("!") not in FEATURES:
                 return f"feature {feature}, unknown here"

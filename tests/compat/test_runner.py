@@ -258,6 +258,14 @@ class TestRunning:
         )
 
 
+def test_a_gist_has_no_names_but_what_the_first_backend_said() -> None:
+    said = "stdin:1:1-4: ERROR: no file /a/b.c of 3\n  ebpf: can't, in ./x/y\n  perf: can't either\n"
+    outcome = Outcome(Case("s"), "failed", "exit", said, 1)
+    assert reason(outcome) == ("refused", "no file … of …; ebpf: can't, in …")
+    crash = "Traceback (most recent call last):\n  File \"x\", line 1, in f\nValueError: odd 'thing'\n"
+    assert reason(Outcome(Case("s"), "failed", "exit", crash, 1)) == ("crashed", "ValueError: odd …")
+
+
 def test_command() -> None:
     case = Case("s", prog="a 'b'", expects=[Expect("f", "json")])
     words = subprocess.run(
