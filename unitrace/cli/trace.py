@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -139,6 +140,8 @@ def _masked(facts: Sequence[str]) -> Any:
 def _stream(run: Trace, given: dict[str, Any]) -> int:
     from unitrace.output.open import open_sink
 
+    gc.freeze()
+    gc.enable()
     with (
         open_sink(
             given["form"], given["output"], run, quiet=given["quiet"], warnings=not given["no_warnings"]
