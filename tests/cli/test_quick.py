@@ -67,7 +67,7 @@ def test_the_usual_is_read_quickly() -> None:
     ) or ((), {})
     assert words == ("a", "-b")
     assert options["quiet"] and options["programs"] == ("BEGIN { }",) and options["backend"] == "ftrace"
-    assert options["form"] == "jsonl" and options["buffer_kib"] == 4096
+    assert options["form"] == "jsonl" and options["buffer_kib"] == 8192
 
 
 def test_the_rest_is_left_to_click() -> None:

@@ -86,7 +86,7 @@ OPTIONS = (
     Option(("-v", "--verbose"), "verbose", "", "Say which backend was chosen, and why.", False),
     Option(("-l", "--list"), "listing", "", "List matching probes (unitrace list).", False),
     Option(("-B",), "buffering", "MODE", "line, full or none.", "line", _buffering),
-    Option(("-b", "--buffer-kib"), "buffer_kib", "KIB", "Buffer per CPU (default 4096).", 4096, _kib),
+    Option(("-b", "--buffer-kib"), "buffer_kib", "KIB", "Buffer per CPU (default 8192).", 8192, _kib),
     Option(("--timeout",), "timeout", "SECONDS", "End after this time.", None, _seconds),
     Option(("--unsafe",), "unsafe", "", "Allow system(), signal() and their like.", False),
     Option(("--approx",), "approx", "", "Allow inexact results (they are marked).", False),

@@ -32,7 +32,7 @@ class Options(Record):
     """What the user set for the whole run. ``buffer_kib``: per CPU. ``approximate``: inexact offers
     are welcome. ``exact_probes``: no successor names. ``pid``: -p, for user probes."""
 
-    buffer_kib: int = 4096
+    buffer_kib: int = 8192
     approximate: bool = False
     exact_probes: bool = False
     pid: int = 0

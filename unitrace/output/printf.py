@@ -7,7 +7,7 @@ at once; else value by value.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -24,12 +24,16 @@ _BITS = {b"hh": 8, b"h": 16, b"": 64, b"l": 64, b"ll": 64, b"j": 64, b"z": 64, b
 
 Piece = Callable[[Any], bytes]
 
+_Limits = tuple[int, int, int]
+"""The least and the greatest number that needs no wrapping, and the width in bits to wrap to."""
+
 
 class Format:
     """A printf format for arguments of the given types."""
 
     def __init__(self, text: bytes, types: Sequence[Type], resolve: Resolver | None = None) -> None:
         self._pieces: list[Piece | bytes] = []
+        self._limits: list[_Limits | None] = []
         native: list[bytes] | None = []
         at = taken = 0
         for match in _CONVERSION.finditer(text):
@@ -49,7 +53,8 @@ class Format:
             if twin is None:
                 native = None
             elif native is not None:
-                native.append(twin)
+                native.append(twin[0])
+                self._limits.append(twin[1])
         self._pieces.append(text[at:])
         if native is not None:
             native.append(text[at:].replace(b"%", b"%%"))
@@ -58,7 +63,11 @@ class Format:
     def row(self, values: Sequence[Any]) -> bytes:
         """The text of one record."""
         if self._native is not None:
-            return self._native % tuple(values)
+            for value, limits in zip(values, self._limits):
+                if limits is not None and not limits[0] <= value <= limits[1]:
+                    break
+            else:
+                return self._native % tuple(values)
         given = iter(values)
         return b"".join(one if isinstance(one, bytes) else one(next(given)) for one in self._pieces)
 
@@ -66,28 +75,47 @@ class Format:
         """The text of ``count`` records whose values stand in columns."""
         if not columns:
             return self.row(()) * count
-        rows: Iterable[tuple[Any, ...]] = zip(*columns)
-        if self._native is not None:
-            return (self._native * count) % tuple(chain.from_iterable(rows))
-        return b"".join(map(self.row, rows))
+        if self._native is None:
+            return b"".join(map(self.row, zip(*columns)))
+        fitting = [_fitted(column, limits) for column, limits in zip(columns, self._limits)]
+        return (self._native * count) % tuple(chain.from_iterable(zip(*fitting)))
 
 
-def _native(match: re.Match[bytes], of: Type) -> bytes | None:
-    """The conversion as Python's ``bytes %`` has it; None where it would print something else."""
+def _fitted(column: Sequence[Any], limits: _Limits | None) -> Sequence[Any]:
+    """The column with each number wrapped to what its conversion prints; the same one where all fit."""
+    if limits is None or not column or (limits[0] <= min(column) and max(column) <= limits[1]):
+        return column
+    _, most, bits = limits
+    signed = most < (1 << bits) - 1
+    return [wrapped(value, bits, signed) for value in column]
+
+
+def _native(match: re.Match[bytes], of: Type) -> tuple[bytes, _Limits | None] | None:
+    """The conversion as Python's ``bytes %`` has it, and the numbers for which the two agree; None where
+    they don't."""
     flags, width, verb = match["flags"], match["width"], match["verb"]
     if b"'" in flags or width == b"*":
         return None
     if verb == b"s" and isinstance(of, Str):
-        return b"%" + flags.replace(b"0", b"") + width + b"s"
-    plain = isinstance(of, Int) and _BITS[match["length"] or b""] == 64
-    if plain and isinstance(of, Int):
-        if verb in b"di" and (of.signed or of.bits < 64):
-            return b"%" + flags + width + b"d"
-        if verb in b"xX" and not match["length"] and of.bits == 64:
-            return None
-        if verb in b"uxX" and not of.signed and b"#" not in flags:
-            return b"%" + flags + width + (b"d" if verb == b"u" else verb)
-    return None
+        return b"%" + flags.replace(b"0", b"") + width + b"s", None
+    if not isinstance(of, Int) or verb not in b"diuxX" or (b"#" in flags and verb in b"xX"):
+        return None
+    bits, signed = _width(match, of)
+    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    shape = b"%" + flags.replace(b"#", b"") + width + (verb if verb in b"xX" else b"d")
+    return shape, (low, high, bits)
+
+
+def _width(match: re.Match[bytes], of: Type) -> tuple[int, bool]:
+    """Width and sign of the number that a conversion prints."""
+    verb = match["verb"]
+    signed = verb in b"di"
+    bits = _BITS[match["length"] or b""]
+    if verb in b"xXo" and not match["length"]:
+        bits = 32  # C's unsigned int, and what bpftrace prints
+    elif bits == 64 and not signed and isinstance(of, (Int, Enum)) and of.signed and of.bits <= 32:
+        bits = 32  # C's promotion: an int8 of -1 prints as ffffffff
+    return bits, signed
 
 
 def _piece(match: re.Match[bytes], of: Type, resolve: Resolver | None) -> Piece:
@@ -117,12 +145,7 @@ def _buffer(verb: bytes, pad: bytes) -> Piece:
 
 def _number(match: re.Match[bytes], flags: bytes, of: Type) -> Piece:
     verb = match["verb"]
-    signed = verb in b"di"
-    bits = _BITS[match["length"] or b""]
-    if verb in b"xXo" and not match["length"]:
-        bits = 32  # C's unsigned int, and what bpftrace prints
-    elif bits == 64 and not signed and isinstance(of, (Int, Enum)) and of.signed and of.bits <= 32:
-        bits = 32  # C's promotion: an int8 of -1 prints as ffffffff
+    bits, signed = _width(match, of)
     python = {b"i": b"d", b"u": b"d"}.get(verb, verb)
     if b"#" in flags and verb == b"o":
         flags = flags.replace(b"#", b"")
