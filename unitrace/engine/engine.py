@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from unitrace.contract.types import Type
 
     from .resolve import Resolver
+    from .shown import Shown
     from .vector import Vector
 
 __all__ = ["Engine"]
@@ -74,6 +75,7 @@ class Engine:
         self._held: list[Batch] = []
         self._columns: dict[int, tuple[Column, ...]] = {}
         self._vectors: dict[int, Vector | None] = {}
+        self._shown: dict[int, Shown | None] = {}
         for clause in program.clauses:
             if _fired_here(clause):
                 self._own.append(compiled(clause, (), self._runtime.stores, self._runtime, own=True))
@@ -148,6 +150,8 @@ class Engine:
         if not ready:
             return
         ready.sort(key=_clause)
+        if self._shown_at_once(ready):
+            return
         names = [self._streamed[batch.clause].columns for batch in ready]
         collecting = gc.isenabled()  # rows are tuples without cycles: collecting costs a third of the time
         gc.disable()
@@ -160,6 +164,24 @@ class Engine:
         finally:
             if collecting:
                 gc.enable()
+
+    def _shown_at_once(self, ready: list[Batch]) -> bool:
+        """Many events of one clause that only shows them, without a row made; False if that can't be."""
+        clause = ready[0].clause
+        one = self._streamed[clause]
+        if ready[-1].clause != clause or one.pick is None or sum(map(len, ready)) < VECTOR_FROM:
+            return False
+        from .shown import NOTHING, showing
+
+        if clause not in self._shown:
+            self._shown[clause] = showing(one.clause, one.show, self._columns[clause])
+        shown = self._shown[clause]
+        record = NOTHING if shown is None else shown.record(ready)
+        if record is NOTHING:
+            return False
+        if isinstance(record, Out):
+            self._emit(record)
+        return True
 
     def _early(self, waiting: list[Batch], upto: int) -> list[Batch]:
         """The rows up to time ``upto``; the others are held back."""
