@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from unitrace.contract.ir import Call
 from unitrace.contract.types import Array, Buffer, Formatted, Str, Symbol
 
-from .values import cut, is_integer, shape, wrap
+from .values import cut, encode, is_integer, shape, wrap
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -40,17 +40,17 @@ def _strncmp(call: Call, runtime: Runtime) -> Made:
 
 
 def _memcmp(call: Call, runtime: Runtime) -> Made:
+    kinds = [arg.type for arg in call.args]
+
     def memcmp(left: Any, right: Any, count: int) -> int:
-        for one, two in zip(_padded(left, count), _padded(right, count)):
+        first, second = encode(left, kinds[0]), encode(right, kinds[1])
+        size = min(count, max(len(first), len(second)))
+        for one, two in zip(first[:size].ljust(size, b"\0"), second[:size].ljust(size, b"\0")):
             if one != two:
                 return one - two
         return 0
 
     return memcmp
-
-
-def _padded(value: Any, count: int) -> bytes:
-    return bytes(value)[:count].ljust(count, b"\0")
 
 
 def _strcontains(call: Call, runtime: Runtime) -> Made:

@@ -30,8 +30,8 @@ from unitrace.contract.types import (
 )
 
 __all__ = [
-    "converter", "cut", "decode", "decoder", "divide", "element", "is_integer", "range_of", "remainder",
-    "shape", "wrap", "zero",
+    "converter", "cut", "decode", "decoder", "divide", "element", "encode", "is_integer", "range_of",
+    "remainder", "shape", "wrap", "zero",
 ]  # fmt: skip
 
 
@@ -132,6 +132,16 @@ def decode(data: bytes, of: Type) -> Any:
     return data
 
 
+def encode(value: Any, of: Type) -> bytes:
+    """The bytes that a value takes in memory: of numbers, strings, buffers, and arrays of them."""
+    if isinstance(value, bytes):
+        return value
+    if isinstance(of, Array):
+        return b"".join([encode(item, of.of) for item in value])
+    form = shape(of)
+    return bytes(value) if form is None else (value & (1 << form[0]) - 1).to_bytes(form[0] // 8, "little")
+
+
 def _member(data: bytes, of: Member) -> Any:
     """A struct's member, bit fields too."""
     unit = decode(data[of.offset : of.offset + of.type.size], of.type)
@@ -185,12 +195,12 @@ def converter(source: Type, target: Type) -> Callable[[Any], Any] | None:
         if isinstance(source, Str) and source.length <= target.length:
             return None
         length = target.length
-        return lambda value: cut(bytes(value), length)
+        return lambda value: cut(encode(value, source), length)
     if isinstance(target, Buffer):
         length = target.length
-        return lambda value: bytes(value)[:length]
+        return lambda value: encode(value, source)[:length]
     if isinstance(target, Array) and isinstance(source, (Str, Buffer)):
-        return lambda value: decode(bytes(value), target)
+        return lambda value: decode(encode(value, source), target)
     if isinstance(target, Array) and shape(source) is not None:
         return lambda value: decode((value & (1 << 64) - 1).to_bytes(8, "little"), target)
     if isinstance(target, Tuple) and isinstance(source, Tuple):

@@ -9,7 +9,7 @@ import re
 
 from unitrace.contract import ir
 from unitrace.contract.errors import SpecError
-from unitrace.contract.types import VOID, Array, Enum, Int, Member, Pointer, Struct, Type
+from unitrace.contract.types import VOID, Array, Bool, Enum, Int, Member, Pointer, Struct, Type
 
 from . import ast
 from .lexer import decode_number
@@ -151,6 +151,8 @@ class _Definition:
                 widest = max(widest, align)
                 if kind == "union":
                     bit = 0
+                if bits and not isinstance(found, (Int, Enum, Bool)):
+                    raise self.fail(f"in a C definition: bit field '{member}' isn't an integer")
                 if bits:
                     unit = length * 8
                     if bit // unit != (bit + bits - 1) // unit:

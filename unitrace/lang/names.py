@@ -54,7 +54,7 @@ class Builtins(Memory):
             return self.builtin(name, node)
         head = name.rstrip("0123456789")
         if head in ("arg", "sarg") and head != name:
-            return self.numbered(head, int(name[len(head) :]), node)
+            return self.numbered(head, int(name[len(head) : len(head) + 9]), node)
         if name in self.unit.macro_names:
             return self.expand(node, name, ())
         known = self.unit.types.constant(name)

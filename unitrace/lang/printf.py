@@ -27,7 +27,9 @@ from .base import spelled
 
 __all__ = ["check", "conversions"]
 
-_CONVERSION = re.compile(rb"%(?:%|[-+ #0]*\d*(?:\.\d+)?(?:hh|h|ll|l|j|z|t)?(?P<kind>rx|rh|gr|r|[a-zA-Z])?)")
+_CONVERSION = re.compile(
+    rb"%(?:%|[-+ #0]*(?P<width>\d*)(?:\.\d+)?(?:hh|h|ll|l|j|z|t)?(?P<kind>rx|rh|gr|r|[a-zA-Z])?)"
+)
 _NUMBERS = frozenset(("d", "i", "u", "o", "x", "X", "c", "p"))
 
 
@@ -38,6 +40,9 @@ def conversions(form: bytes) -> list[str]:
 
 def check(form: bytes, args: Sequence[Type]) -> tuple[str, str] | None:
     """What is wrong with a format and its arguments: message and remedy; None where nothing is."""
+    for found in re.finditer(_CONVERSION, form):
+        if len(found["width"] or b"") > 5:
+            return f"width is too large: %{found['width'][:20].decode()}...", "it has five digits at most"
     wanted = conversions(form)
     if len(args) != len(wanted):
         word = "not enough" if len(args) < len(wanted) else "too many"

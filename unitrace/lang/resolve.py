@@ -27,6 +27,10 @@ _HARDWARE = (
 )  # fmt: skip
 
 
+_FILES = frozenset(("uprobe", "uretprobe", "usdt", "self", "test", "bench", "iter"))
+"""Probes whose targets may be written in any letters."""
+
+
 class Resolver(KernelProbes, UserProbes):
     """Resolves attach points of all kinds: a method each, named after the probe type."""
 
@@ -46,6 +50,8 @@ class Resolver(KernelProbes, UserProbes):
             raise self.error(f"Invalid probe type: {kind}", remedy)
         name = BY_NAME[kind].name
         rest = parts[1:]
+        if name not in _FILES and not point.text.isascii():
+            raise self.error(f"No matches for {point.text}: it isn't a name of the kernel's")
         made: list[Probe] = getattr(self, f"_{name}")(name, rest)
         return made
 

@@ -37,11 +37,18 @@ class Source:
 
     def error(self, message: str, start: int, end: int, remedy: str = "") -> SpecError:
         """An error at a place."""
-        return SpecError(message, span=self.span(start, end), remedy=remedy, source=self.text)
+        return SpecError(one_line(message), span=self.span(start, end), remedy=remedy, source=self.text)
 
     def probe_error(self, message: str, start: int, end: int, remedy: str = "") -> ProbeError:
         """An error about a probe."""
-        return ProbeError(message, span=self.span(start, end), remedy=remedy, source=self.text)
+        return ProbeError(one_line(message), span=self.span(start, end), remedy=remedy, source=self.text)
+
+
+def one_line(message: str) -> str:
+    """``message`` with line ends and other control characters, quoted from a program, escaped."""
+    if message.isprintable():
+        return message
+    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else ascii(c)[1:-1] for c in message)
 
 
 def nearest(word: str, words: Iterable[str], most: int = 3) -> list[str]:

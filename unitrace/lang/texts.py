@@ -155,6 +155,9 @@ class Texts(Builtins):
 
     def _call_memcmp(self, node: ast.Call) -> ir.Expr:
         one, two, count = self.several(node.args)
+        for value, arg in zip((one, two), node.args):
+            if not isinstance(value.type, (Str, Buffer, Array)):
+                raise self._only("memcmp", "string, buffer and array", value.type, arg)
         return ir.Call(INT64, "memcmp", (one, two, rules.cast(count, UINT64)))
 
     def _call_ntop(self, node: ast.Call) -> ir.Expr:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
-from unitrace.contract.types import Enum, Int, Str, Type
+from unitrace.contract.types import Enum, Int, Str, Symbol, Type
 from unitrace.output.values import Resolver, escaped, value_text, wrapped
 
 __all__ = ["Format"]
@@ -124,6 +124,9 @@ def _piece(match: re.Match[bytes], of: Type, resolve: Resolver | None) -> Piece:
     pad = b"%" + flags.replace(b"0", b"").replace(b"#", b"") + match["width"].replace(b"*", b"") + b"s"
     if verb == b"s":
         return lambda value: pad % value_text(of, value, resolve)
+    if isinstance(of, Symbol) and of.space != "kernel":  # a pair: address and process
+        number = _piece(match, Int(64, False), resolve)
+        return lambda value: number(value[0])
     if verb in (b"r", b"rx", b"rh"):
         return _buffer(verb, pad)
     if verb == b"c":

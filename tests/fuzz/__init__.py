@@ -1,0 +1,1 @@
+"""A fuzzer by grammar: whatever text comes in, only errors meant for the user may come out."""
