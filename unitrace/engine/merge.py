@@ -16,6 +16,25 @@ from unitrace.contract.model import VECTOR_FROM, Batch, RowBatch
 __all__ = ["in_order", "rows_of", "split"]
 
 
+class ArrayBatch:
+    """Some rows of a packed batch, as arrays of their own."""
+
+    __slots__ = ("_arrays", "clause")
+
+    def __init__(self, clause: int, arrays: dict[str, Any]) -> None:
+        self.clause = clause
+        self._arrays = arrays
+
+    def __len__(self) -> int:
+        return len(self._arrays["nsecs"])
+
+    def values(self, name: str) -> list[Any]:
+        return self._arrays[name].tolist()  # type: ignore[no-any-return]
+
+    def array(self, name: str) -> Any:
+        return self._arrays[name]
+
+
 def split(batch: Batch, upto: int, names: Sequence[str]) -> tuple[Batch | None, Batch | None]:
     """The rows up to time ``upto``, and those after it, each None where there are none. Rows held back
     are copied: only the columns ``names`` are kept, and the batch's buffer may be used again."""
@@ -40,10 +59,10 @@ def _split_arrays(batch: Batch, upto: int, names: Iterable[str]) -> tuple[Batch 
     if not late.any():
         return batch, None
     columns = {name: batch.array(name) for name in names}
-    held = RowBatch(batch.clause, {name: one[late].tolist() for name, one in columns.items()})
+    held = ArrayBatch(batch.clause, {name: one[late] for name, one in columns.items()})
     if late.all():
         return None, held
-    return RowBatch(batch.clause, {name: one[~late].tolist() for name, one in columns.items()}), held
+    return ArrayBatch(batch.clause, {name: one[~late] for name, one in columns.items()}), held
 
 
 def rows_of(batch: Batch, names: Sequence[str]) -> Iterable[Any]:

@@ -103,7 +103,8 @@ def _native(match: re.Match[bytes], of: Type) -> tuple[bytes, _Limits | None] | 
     bits, signed = _width(match, of)
     low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
     shape = b"%" + flags.replace(b"#", b"") + width + (verb if verb in b"xX" else b"d")
-    return shape, (low, high, bits)
+    least, most = (-(1 << (of.bits - 1)), (1 << (of.bits - 1)) - 1) if of.signed else (0, (1 << of.bits) - 1)
+    return shape, None if low <= least and most <= high else (low, high, bits)
 
 
 def _width(match: re.Match[bytes], of: Type) -> tuple[int, bool]:
