@@ -8,14 +8,16 @@ wrong signatures, ``unitrace plugins`` has it check.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     from .backend import Backend
 
-__all__ = ["HOOKS", "IMPLEMENTED", "hookimpl"]
+    F = TypeVar("F", bound=Callable[..., Any])
 
-F = TypeVar("F", bound=Callable[..., Any])
+__all__ = ["HOOKS", "IMPLEMENTED", "hookimpl"]
 
 IMPLEMENTED = "unitrace_impl"
 """The attribute by which pluggy knows an implementation of project ``unitrace``."""
