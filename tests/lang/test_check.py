@@ -59,7 +59,7 @@ MISUSE = (
      "the index 5 is out of bounds for array of size 4", ""),
     ("struct A { int x; } begin { print(((struct A *)0).y) }", "((struct A *)0).y",
      "Struct/union of type 'struct A' does not contain a field named 'y'", ""),
-    ("config = { bad_config=1 } begin { }", "bad_config", "bad_config: not a known configuration option", ""),
+    ("config = { bad_config=1 } begin { }", "bad_config=1", "bad_config: not a known configuration option", ""),
     ("begin { let $a: uint8 = -1; }", "let $a: uint8 = -1", "Type mismatch for $a", "cast"),
     ("begin { let $a = 1; let $a = 2; }", "let $a = 2", "Variable $a was already declared", ""),
     ("macro m(x) { m(x) } begin { print(m(1)) }", "m(x)", "Recursive macro call detected: m > m", ""),

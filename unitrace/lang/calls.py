@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from unitrace.contract import ir
+from unitrace.contract.errors import SpecError
 from unitrace.contract.types import (
     BOOL,
     INT64,
@@ -349,16 +350,19 @@ class Calls(Acts):
             return default
         given = self.unit.named[name]
         if isinstance(default.value, bool):
-            if given not in (None, "true", "false", "1", "0"):
-                raise self.fault(
-                    f"program command line option --{name} invalid boolean (value: {given})", node
-                )
-            return self.to_bool(given in (None, "true", "1"))
+            word = "true" if given is None else given.lower()
+            if word not in ("true", "false", "1", "0"):
+                raise self._bad_option(f"--{name} invalid boolean (value: {given})")
+            return self.to_bool(word in ("true", "1"))
         if given is None:
-            raise self.fault(f"program command line option --{name} needs a value: --{name}=...", node)
+            raise self._bad_option(f"--{name} needs a value: --{name}=...")
         if isinstance(default.value, bytes):
             return rules.text(os.fsencode(given))
         number = whole(given)
         if number is None:
-            raise self.fault(f"program command line option --{name} invalid integer (value: {given})", node)
+            raise self._bad_option(f"--{name} invalid integer (value: {given})")
         return rules.literal(number)
+
+    def _bad_option(self, what: str) -> SpecError:
+        """The command line is wrong, not the text: the error has no place in it."""
+        return SpecError(f"program command line option {what}")

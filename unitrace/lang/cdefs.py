@@ -13,7 +13,6 @@ from unitrace.contract.types import VOID, Array, Bool, Enum, Int, Member, Pointe
 
 from . import ast
 from .lexer import decode_number
-from .rules import smallest
 from .state import Unit
 
 __all__ = ["define"]
@@ -206,7 +205,7 @@ class _Definition:
         if name:
             self.types.enums[f"enum {name}"] = made
         for word, number in values:
-            self.types.constants[word] = (made if name else smallest(number), number)
+            self.types.constants[word] = (made, number)
         return made
 
     def constant(self) -> int:

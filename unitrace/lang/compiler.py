@@ -73,6 +73,7 @@ class Compiler:
         self.resolve()
         clauses = self.settle()
         unit = self.unit
+        self.options()
         for info in unit.maps.values():
             if info.declared and info.value is None:
                 unit.warn(f"Unused map: @{info.name}", *info.place)
@@ -187,6 +188,22 @@ class Compiler:
             first.others = tuple(others)
             raise first
         return clauses
+
+    def options(self) -> None:
+        """Refuse ``--name`` behind the program that no getopt() asks for; ``--help`` lists those that one does."""
+        expected = self.unit.named_used
+        unknown = sorted(f"--{name}" for name in self.unit.named if name not in expected)
+        if not unknown:
+            return
+        wrong = SpecError(f"unexpected program command line options: {', '.join(unknown)}")
+        wrong.remedy = "the program has no options"
+        if "--help" in unknown and expected:
+            wrong.remedy = "expected program options:"
+            lines = (f"--{name}: {about}" if about else f"--{name}" for name, about in expected.items())
+            wrong.notes = tuple(lines)
+        elif expected:
+            wrong.remedy = f"expected program options: {', '.join(f'--{name}' for name in expected)}"
+        raise wrong
 
     def known(self) -> int:
         """How many types are known: a statement that waits needs another round only if that grew."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from . import ast
 from .source import suggest
 from .state import Unit
@@ -14,7 +16,14 @@ SETTINGS: dict[str, type | tuple[str, ...]] = {
     "cache_user_symbols": ("PER_PID", "PER_PROGRAM", "NONE"),
     "cpp_demangle": bool,
     "lazy_symbolication": bool,
-    "license": ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"),
+    "license": (
+        "Dual MIT/GPL",
+        "Dual BSD/GPL",
+        "Dual MPL/GPL",
+        "GPL and additional rights",
+        "GPL v2",
+        "GPL",
+    ),
     "log_size": int,
     "max_bpf_progs": int,
     "max_cat_bytes": int,
@@ -34,13 +43,16 @@ SETTINGS: dict[str, type | tuple[str, ...]] = {
 }
 """Name to the kind of its value, or the words that are allowed."""
 
+_VALUE = re.compile(r'\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s;,}]+)')
+
 
 def configure(unit: Unit, block: ast.Config) -> None:
     """Take the settings over; the first wrong one is an error at the block."""
     for written, value in block.settings:
         name = written.lower().removeprefix("bpftrace_")
         at = unit.source.text.find(written, block.start)
-        end = at + len(written)
+        shown = _VALUE.match(unit.source.text, at + len(written))
+        end = shown.end() if shown else at + len(written)
         kind = SETTINGS.get(name)
         if kind is None:
             raise unit.source.error(
@@ -51,7 +63,7 @@ def configure(unit: Unit, block: ast.Config) -> None:
             allowed = {one.lower(): one for one in kind}
             if word.lower() not in allowed:
                 raise unit.source.error(
-                    f"Invalid value for {written}: {word}", at, end, f"one of {', '.join(kind)}"
+                    f"Invalid value for {written}. Found: {word}. Valid values: {', '.join(kind)}.", at, end
                 )
             unit.config[name] = allowed[word.lower()]
         elif kind is bool:

@@ -40,8 +40,13 @@ class Body(Values):
                 if len(self.unit.errors) < _MOST_ERRORS:
                     self.unit.errors.append(error)
                 self._declare_target(node)
-            if isinstance(node, ast.Jump):
+            if isinstance(node, ast.Jump) or self._exits(node):
                 ended = node
+
+    def _exits(self, node: ast.Stmt) -> bool:
+        """Whether a statement is exit(), after which nothing runs."""
+        call = node.value if isinstance(node, ast.Evaluate) else None
+        return isinstance(call, ast.Call) and call.name == "exit" and "exit" not in self.unit.macro_names
 
     def _declare_target(self, node: ast.Stmt) -> None:
         """What a failed statement would have declared is known by name, so that its uses say no more."""
