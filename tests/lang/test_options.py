@@ -56,3 +56,8 @@ def test_enumerators_of_a_nameless_enum_keep_their_names() -> None:
 def test_what_stands_behind_exit_is_unreachable() -> None:
     made = compile_text("begin { exit(); @ = 1 }", Machine())
     assert [one.message for one in made.warnings] == ["Unreachable statement"]
+
+
+def test_a_whole_probe_from_the_command_line() -> None:
+    made = compile_text("$1 { exit() }", Machine(), positional=("i:ms:1",))
+    assert [one.probe.kind for one in made.program.clauses] == ["interval"]

@@ -190,7 +190,7 @@ class Compiler:
         return clauses
 
     def options(self) -> None:
-        """Refuse ``--name`` behind the program that no getopt() asks for; ``--help`` lists those that one does."""
+        """Refuse a ``--name`` that no getopt() asks for; ``--help`` lists those that one does."""
         expected = self.unit.named_used
         unknown = sorted(f"--{name}" for name in self.unit.named if name not in expected)
         if not unknown:

@@ -43,6 +43,8 @@ class Places:
 
     def split(self, text: str) -> list[str]:
         """The parts between colons; quotes hold one together, ``$1`` is what the command line says."""
+        if re.fullmatch(r"\$\d+", text):
+            text = re.sub(r"\$(\d+)", self._given, text)  # all of it is given: its colons part it too
         parts, quoted, part = [], False, ""
         for c in text:
             if c == '"':
