@@ -64,7 +64,8 @@ def tried(text: str) -> str:
 
 def _tried(text: str) -> str:
     try:
-        program = compile_text(text, machine(), positional=("3", "text", "--a=4")).program
+        options = ("--a=4",) if 'getopt("a"' in text else ()
+        program = compile_text(text, machine(), positional=("3", "text", *options)).program
     except UnitraceError as error:
         for one in (error, *getattr(error, "others", ())):
             assert isinstance(one.message, str) and "\n" not in one.message, "an error is one line"

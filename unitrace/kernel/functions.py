@@ -63,6 +63,8 @@ def near(machine: Machine, name: str, count: int = 5) -> list[str]:
     """Names close to one that doesn't exist, best first."""
     import difflib
 
+    if not name:
+        return []
     names, wanted = _names(machine), name.encode()
     found: dict[bytes, None] = {}
     for piece in _pieces(wanted):

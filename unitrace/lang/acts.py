@@ -124,7 +124,8 @@ class Acts(Texts):
         """The strings are read one by one: pairs of (pointer, string), as many as bpftrace reads."""
         value = self.value(node.args[0])
         between = self.literal_text(node.args[1], "join", "second") if len(node.args) == 2 else b" "
-        if not isinstance(value.type, (Int, Pointer, Array)):
+        in_memory = isinstance(value, ir.Load) and isinstance(value.type, Array)
+        if not isinstance(value.type, (Int, Pointer)) and not in_memory:
             raise self.fault(
                 f"join() expects an integer or pointer argument ({spelled(value.type)} provided)", node
             )
