@@ -55,19 +55,11 @@ def struct(machine: Machine, name: str, module: str = "") -> Struct | None:
 
 
 def constant(machine: Machine, name: str) -> Enum | None:
-    """The enumeration that has ``name`` among its values; None where the kernel has none. Slow (tens of
-    ms): it looks at every enumeration."""
+    """The enumeration that has ``name`` among its values; None where the kernel has none."""
     for btf in _sources(machine, "", only_kernel=True):
-        offset = btf.offset_of(name)
-        if offset < 0:
-            continue
-        for number in range(1, len(btf)):
-            kind = btf.kind(number)
-            if kind in (raw.ENUM, raw.ENUM64):
-                width = 2 if kind == raw.ENUM else 3
-                count = btf.words(number, 1, 1)[0] & 0xFFFF
-                if offset in btf.words(number, width * count, 3)[::width]:
-                    return _enum(btf, number, kind)
+        number = btf.enumeration(name)
+        if number:
+            return _enum(btf, number, btf.kind(number))
     return None
 
 

@@ -2,7 +2,7 @@
 
 include/uapi/linux/btf.h. Types have numbers but no fixed size, so what number a type has is known only
 by walking all that come before it: that walk (126,000 types: ~50 ms) is kept in the cache, with the
-functions and the named types sorted by where their name lies in the strings.
+functions, the named types and the enumerators sorted by where their name lies in the strings.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Btf:
     on from the base's. Type 0 is void. ValueError where it is no BTF that we know."""
 
     __slots__ = (
+        "_enumerators",
         "_functions",
         "_named",
         "_offsets",
@@ -59,10 +60,11 @@ class Btf:
         self._string_base = base.string_end() if base else 0
         index = cache.kept("btf", key, self._walk) if key else self._walk()
         whole = memoryview(index).cast("I")
-        counts = [2 * n if at else n for at, n in enumerate(whole[:3].tolist())]
-        ends = [3 + sum(counts[: n + 1]) for n in range(3)]
-        self._offsets = whole[3 : ends[0]]
+        counts = [2 * n if at else n for at, n in enumerate(whole[:4].tolist())]
+        ends = [4 + sum(counts[: n + 1]) for n in range(4)]
+        self._offsets = whole[4 : ends[0]]
         self._functions, self._named = whole[ends[0] : ends[1]], whole[ends[1] : ends[2]]
+        self._enumerators = whole[ends[2] : ends[3]]
 
     def __len__(self) -> int:
         """One more than the highest type number."""
@@ -77,7 +79,7 @@ class Btf:
         more = [_MORE.get(kind, 0) + 3 for kind in range(32)]
         each = [_EACH.get(kind, 0) for kind in range(32)]
         wanted = [kind in _NAMED for kind in range(32)]
-        offsets, functions, named = [], [], []
+        offsets, functions, named, enumerators = [], [], [], []
         end = len(words)
         while at < end:
             info = words[at + 1]
@@ -87,12 +89,16 @@ class Btf:
                 functions.append((words[at], number))
             elif wanted[kind] and words[at]:
                 named.append((words[at], number))
+            if kind in (ENUM, ENUM64):
+                members = words[at + 3 : at + 3 + each[kind] * (info & 0xFFFF) : each[kind]]
+                enumerators += [(name, number) for name in members]
             at += more[kind] + each[kind] * (info & 0xFFFF)
             number += 1
         functions.sort()
         named.sort()
-        flat = [len(offsets), len(functions), len(named), *offsets]
-        for pairs in (functions, named):
+        enumerators.sort()
+        flat = [len(offsets), len(functions), len(named), len(enumerators), *offsets]
+        for pairs in (functions, named, enumerators):
             flat += [name for name, _ in pairs]
             flat += [one for _, one in pairs]
         return struct.pack(f"<{len(flat)}I", *flat)
@@ -129,6 +135,11 @@ class Btf:
         """The number of the FUNC ``name``; 0 where there is none."""
         found = self._find(name, self._functions)
         return found[0] if found else 0
+
+    def enumeration(self, name: str) -> int:
+        """The number of the first enumeration that has ``name`` among its values; 0 where there is none."""
+        found = self._find(name, self._enumerators)
+        return found[0] if found else self.base.enumeration(name) if self.base is not None else 0
 
     def named(self, name: str, kinds: tuple[int, ...]) -> int:
         """The number of the type ``name`` of one of ``kinds``, the first of them preferred; else 0."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 __all__ = ["build_id", "folder", "kept", "modules_key"]
 
-FORMAT = 1
+FORMAT = 2
 """Raised when what is kept changes its form."""
 
 
