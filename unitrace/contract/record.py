@@ -40,6 +40,9 @@ class Record:
 
     def __init__(self, *values: Any, **named: Any) -> None:
         fields = self._fields
+        if not named and len(values) == len(fields):  # by far the most
+            self.__dict__.update(zip(fields, values))
+            return
         if len(values) > len(fields):
             raise TypeError(f"{type(self).__name__} takes {len(fields)} fields, got {len(values)}")
         table = self.__dict__
@@ -65,7 +68,7 @@ class Record:
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
-        return type(self) is type(other) and self._key() == other._key()
+        return type(self) is type(other) and self.__dict__ == other.__dict__
 
     def __hash__(self) -> int:
         try:

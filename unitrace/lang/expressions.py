@@ -156,9 +156,10 @@ class ExpressionParser(TypeParser):
             lex.next()
             if value == "$#":
                 return ast.PositionalCount(start, lex.last_end)
-            if not 1 <= int(value[1:][:20]) < 1 << 63:
+            number = int(value[1:40])
+            if len(value) > 40 or not 1 <= number < 1 << 63:
                 self.fail(f"param {value} is out of integer range [1, {(1 << 63) - 1}]", start, lex.last_end)
-            return ast.Positional(start, lex.last_end, int(value[1:]))
+            return ast.Positional(start, lex.last_end, number)
         if value == "(" and kind == "op":
             return self.bracket()
         if value == "{" and kind == "op":

@@ -56,10 +56,10 @@ class Lexer:
         if found is None:
             self._refuse()
             return
-        kind = found.lastgroup or "end"
-        self.kind = kind
-        self.start, self.end = found.span(kind)
-        self.value = self.text[self.start : self.end]
+        self.kind = found.lastgroup or "end"
+        group = found.lastindex or 0
+        self.start, self.end = found.span(group)
+        self.value = found[group]
         if self.value == "/" and self.text.startswith("*", self.end):
             raise self.source.error("syntax: unterminated comment", self.start, self.end + 1)
 

@@ -10,7 +10,6 @@ from unitrace.contract.types import (
     Bool,
     Buffer,
     Enum,
-    Formatted,
     Int,
     Member,
     Pointer,
@@ -307,8 +306,6 @@ class Memory(Base):
             return ir.Const(to, operand.value)
         if isinstance(to, Array) and isinstance(of, Int) and of.size < to.size:
             operand = rules.cast(operand, Int(to.size * 8, of.signed))
-        if isinstance(to, Formatted):
-            return ir.Cast(to, operand)
         return rules.cast(operand, to)
 
     def argument(self, node: ast.Field) -> ir.Expr:
@@ -330,7 +327,7 @@ def _castable(of: Type, to: Type) -> bool:
         return isinstance(of, Str) and to.length >= of.length
     if isinstance(to, Buffer):
         return isinstance(of, (Str, Buffer))
-    return isinstance(to, Formatted) and isinstance(of, (Int, Array, Buffer))
+    return False  # as which text a number is shown, its function says
 
 
 def _find(of: Struct, name: str, memory: Memory) -> Member | None:

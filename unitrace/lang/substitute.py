@@ -18,26 +18,37 @@ __all__ = ["substituted"]
 def substituted(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
     """The statements with such variables replaced under Load, Text and what else reads memory."""
     counts: dict[str, int] = {}
-    _count(body, counts)
+    used: set[str] = set()
+    reads = _survey(body, counts, used)
     if not counts:
         return body
-    made = _block(body, {}, counts)
-    used: set[str] = set()
-    _used(made, used)
-    return _without(made, used, counts)
+    if reads:
+        body = _block(body, {}, counts)
+        used = set()
+        _survey(body, {}, used)
+    return body if used.issuperset(counts) else _without(body, used)
 
 
-def _count(node: object, counts: dict[str, int]) -> None:
-    if isinstance(node, tuple):
-        for item in node:
-            _count(item, counts)
-    elif isinstance(node, Stmt):
-        if isinstance(node, (ir.Assign, ir.ForEach, ir.ForRange)):
-            counts[node.name] = counts.get(node.name, 0) + (1 if isinstance(node, ir.Assign) else 2)
-        for name in node._fields:
-            part = getattr(node, name)
-            if isinstance(part, tuple):
-                _count(part, counts)
+def _survey(body: tuple[Stmt, ...], counts: dict[str, int], used: set[str]) -> bool:
+    """How often each variable is set (a loop's: as good as twice), which are read; and whether anything
+    reads memory."""
+    reads = False
+    nodes: list[object] = [body]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, tuple):
+            nodes += node
+        elif isinstance(node, ir.Var):
+            used.add(node.name)
+        elif isinstance(node, (Expr, Stmt)):
+            if isinstance(node, (ir.Assign, ir.ForEach, ir.ForRange)):
+                counts[node.name] = counts.get(node.name, 0) + (1 if isinstance(node, ir.Assign) else 2)
+            elif isinstance(node, (ir.Load, ir.Text)) or (
+                isinstance(node, ir.Call) and node.function in AT_SITE
+            ):
+                reads = True
+            nodes += node.__dict__.values()
+    return reads
 
 
 def _block(body: tuple[Stmt, ...], outer: dict[str, Expr], counts: dict[str, int]) -> tuple[Stmt, ...]:
@@ -108,28 +119,14 @@ def _of_site(expr: Expr) -> bool:
     return True
 
 
-def _used(node: object, used: set[str]) -> None:
-    if isinstance(node, ir.Var):
-        used.add(node.name)
-    elif isinstance(node, tuple):
-        for item in node:
-            _used(item, used)
-    elif isinstance(node, (Expr, Stmt)):
-        for name in node._fields:
-            if name not in ("type", "span"):
-                part = getattr(node, name)
-                if isinstance(part, (Expr, tuple)):
-                    _used(part, used)
-
-
-def _without(body: tuple[Stmt, ...], used: set[str], counts: dict[str, int]) -> tuple[Stmt, ...]:
+def _without(body: tuple[Stmt, ...], used: set[str]) -> tuple[Stmt, ...]:
     """The statements without assignments that nothing reads any more."""
     made: list[Stmt] = []
     for stmt in body:
         if isinstance(stmt, ir.Assign) and stmt.name not in used and _of_site(stmt.value):
             continue
         changes = {
-            name: _without(part, used, counts)
+            name: _without(part, used)
             for name in stmt._fields
             if isinstance(part := getattr(stmt, name), tuple) and part and isinstance(part[0], Stmt)
         }
