@@ -45,6 +45,7 @@ HELPERS = {
     "get_current_task": 35,
     "get_numa_node_id": 42,
     "probe_read_str": 45,
+    "get_stack": 67,
     "get_current_cgroup_id": 80,
     "probe_read_user": 112,
     "probe_read_kernel": 113,
@@ -56,6 +57,7 @@ HELPERS = {
     "ringbuf_submit": 132,
     "ringbuf_discard": 133,
     "get_current_task_btf": 158,
+    "get_func_ip": 173,
     "get_attach_cookie": 174,
 }
 

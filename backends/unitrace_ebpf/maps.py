@@ -5,10 +5,11 @@ from __future__ import annotations
 from unitrace.contract.ir import MapDecl
 from unitrace.contract.model import hist_bucket, lhist_bucket
 from unitrace.contract.record import Record
-from unitrace.contract.types import Aggregate, Bool, Enum, Int, Pointer, Str, Tuple, Type
+from unitrace.contract.types import Aggregate, Bool, Enum, Int, Pointer, Str, Symbol, Tuple, Type
 
 from . import syscall
 from .compile.base import CannotCompile
+from .compile.stacks import is_words, room
 
 __all__ = ["KEY_ON_STACK", "Kept", "Part", "kept", "make"]
 
@@ -86,12 +87,13 @@ def _parts(types: tuple[Type, ...], at: int) -> tuple[tuple[Part, ...], int]:
             inner, at = _parts(one.items, start)
             found.append(Part(one, start, inner))
             continue
-        if not isinstance(one, (Int, Enum, Pointer, Bool, Str)) or not one.size:
+        words = is_words(one)
+        if not (words or isinstance(one, (Int, Enum, Pointer, Bool, Str, Symbol))) or not one.size:
             raise CannotCompile(f"a key of type {type(one).__name__}")
-        align = 8 if isinstance(one, Str) else one.size
+        align = 8 if words or isinstance(one, Str) else one.size
         at = -(-at // align) * align
         found.append(Part(one, at))
-        at += one.size
+        at += room(one)
     return tuple(found), at
 
 

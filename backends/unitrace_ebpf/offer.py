@@ -8,11 +8,13 @@ from unitrace.contract.backend import describe
 from unitrace.contract.ir import Assign, Clause, Expr, If, MapUpdate, Probe, Return, Site
 from unitrace.contract.machine import Machine
 from unitrace.contract.offer import Answered, NotStreamable, Offer, Refusal, Request, Share, share, walk
+from unitrace.contract.probes import BY_NAME
 from unitrace.contract.record import Record
 
 from . import syscall
 from .compile.base import Abilities, CannotCompile, Context
 from .compile.program import Compiled, check, compile_kept, compile_record, statements
+from .compile.stacks import READERS, room
 from .maps import KEY_ON_STACK, Kept, kept
 from .survey import abilities, version
 
@@ -66,6 +68,10 @@ class Plan(Record):
 KEPT = (MapUpdate, If, Assign, Return)
 """Statements that a clause may have that runs in the kernel."""
 
+
+_NOT_RAW = frozenset({"args", "arg", *READERS})
+"""Sites that a tracepoint has and its raw tracepoint hasn't, or not the same: BPF's own frames are on the
+stack there."""
 
 OLD_KEY_MOST = 512
 """A hash's largest key before 5.11 (commit c6bde958a62b lifted MAX_BPF_STACK as the limit)."""
@@ -167,7 +173,27 @@ class _Offering:
             atomic=user,
             cookie=cookie,
             tgid=self.request.options.pid if user else 0,
+            user=user,
+            func=self._func(probe, arch.ip),
+            address=self._address(probe),
         )
+
+    def _func(self, probe: Probe, ip: str) -> str:
+        """Where the probe's program finds the address of its function (compile.base.Context.func)."""
+        user, returns = probe.kind in ("uprobe", "uretprobe"), BY_NAME[probe.kind].returns
+        if user and not returns:
+            return ip
+        if user:  # 6.6 for uprobe.multi, 6.7 for others: commits 686328d80c43, a3c485a5d8d4
+            return "helper" if version(self.machine) >= (6, 7) else ""
+        return "helper" if self.abilities.func_ip and not probe.offset else ""
+
+    def _address(self, probe: Probe) -> int:
+        """A kernel function's address where no helper tells it (before 5.15); 0 where it isn't needed."""
+        if "func" not in self.sites or probe.kind not in ("kprobe", "kretprobe") or self.abilities.func_ip:
+            return 0
+        from unitrace.kernel.functions import address
+
+        return address(self.machine, probe.name) + probe.offset
 
     def _kept_maps(self) -> dict[str, tuple[Kept, int]]:
         """The maps that may be kept and have a layout, numbered from 1 (0 counts lost records)."""
@@ -218,7 +244,7 @@ class _Offering:
         probe = clause.probe
         if probe.kind != "tracepoint" or probe.scope == "syscalls":
             return False
-        if any(isinstance(expr, Site) and expr.name in ("args", "arg") for expr in walk(reads)):
+        if any(isinstance(expr, Site) and expr.name in _NOT_RAW for expr in walk(reads)):
             return False
         if any(self._large(stmt.map) for stmt in statements(clause.body) if isinstance(stmt, MapUpdate)):
             return False
@@ -227,7 +253,7 @@ class _Offering:
     def _large(self, name: str) -> bool:
         """Whether a map's key needs a place that only programs on perf events have to themselves
         (bpf_prog_active in trace_call_bpf)."""
-        return sum(part.size for part in self.request.map(name).key) > KEY_ON_STACK
+        return sum(map(room, self.request.map(name).key)) > KEY_ON_STACK
 
     def _share(
         self,
@@ -265,7 +291,7 @@ class _Offering:
             draft.accepted,
             draft.columns,
         )
-        if "probe" in self.sites or "name" in self.sites:
+        if "probe" in self.sites or "name" in self.sites or self._address(probe):
             key = clause.ordinal
         found = self.records.get(key)
         if found is None:

@@ -11,6 +11,7 @@ from unitrace.contract.model import VECTOR_FROM, Snapshot
 from unitrace.contract.types import Bool, Enum, Int, Str, Tuple
 
 from . import syscall
+from .compile.stacks import is_words
 from .maps import Kept, Part
 
 __all__ = ["read", "remove_all", "zero_all"]
@@ -117,6 +118,9 @@ def _part(part: Part, keys: bytes, at: int) -> Any:
     of, at = part.type, at + part.offset
     if isinstance(of, Tuple):
         return tuple(_part(inner, keys, at - part.offset) for inner in part.parts)
+    if is_words(of):
+        count = struct.unpack_from("<Q", keys, at)[0]
+        return struct.unpack_from(f"<{count}Q", keys, at + 8)
     data = keys[at : at + of.size]
     if isinstance(of, Str):
         return data.partition(b"\0")[0]

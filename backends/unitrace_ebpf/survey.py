@@ -12,8 +12,9 @@ from collections.abc import Callable, Set
 from unitrace.contract.machine import Answer, Machine, fact
 
 from . import perf_event, syscall
-from .asm import FP, R0, R1, R2, R3, Code
+from .asm import FP, R0, R1, R2, R3, R4, Code
 from .compile.base import Abilities
+from .compile.stacks import READERS
 from .memlock import unlock_memory
 
 __all__ = ["THINGS", "abilities", "version"]
@@ -209,6 +210,23 @@ def _task_btf(machine: Machine) -> Answer:
     return _after(machine, "bpf.kprobe", _helper(syscall.KPROBE, "get_current_task_btf"), "5.11")
 
 
+@fact("bpf.get_stack", "bpf_get_stack (4.18)")
+def _get_stack(machine: Machine) -> Answer:
+    def emit(code: Code) -> None:
+        code.mov(R2, FP)
+        code.alui("+", R2, -8)
+        code.alui("mov", R3, 8)
+        code.alui("mov", R4, 0)
+        code.call("get_stack")
+
+    return _after(machine, "bpf.kprobe", lambda: _program(syscall.KPROBE, emit), "4.18")
+
+
+@fact("bpf.func_ip", "bpf_get_func_ip in kprobes (5.15)")
+def _func_ip(machine: Machine) -> Answer:
+    return _after(machine, "bpf.kprobe", _helper(syscall.KPROBE, "get_func_ip"), "5.15")
+
+
 @fact("bpf.cookies", "bpf_get_attach_cookie (5.15)")
 def _cookies(machine: Machine) -> Answer:
     return _after(machine, "bpf.kprobe", _helper(syscall.KPROBE, "get_attach_cookie"), "5.15")
@@ -370,6 +388,8 @@ def abilities(machine: Machine, sites: Set[str]) -> Abilities:
         ringbuf=has("bpf.ringbuf"),
         boot_clock="boot" in sites and has("bpf.boot_clock"),
         jiffies="jiffies" in sites and has("bpf.jiffies"),
+        get_stack=not sites.isdisjoint(READERS) and has("bpf.get_stack"),
+        func_ip="func" in sites and has("bpf.func_ip"),
     )
 
 
@@ -387,6 +407,7 @@ THINGS = (
     ("records", "bpf.ringbuf", "ring buffer"),
     ("maps in the kernel", "bpf.percpu_maps", "per-CPU hashes and arrays"),
     ("strings and memory", "bpf.read_kernel", "probe_read helpers"),
+    ("call stacks", "bpf.get_stack", "read when the probe fires"),
     ("batch map reads", "bpf.batch", ""),
     ("links", "bpf.perf_link", ""),
     ("cookies", "bpf.cookies", ""),

@@ -46,7 +46,8 @@ class Place(Record):
 
     ``how``: "int" (``size`` bytes little-endian at ``offset``, ``signed``), "text" (``size`` bytes, up
     to the first NUL), "bytes" (``size`` bytes as they are), "data_loc" (u32 at ``offset``: length << 16
-    | where, from record start + ``base``), "rel_loc" (the same, from the end of that u32).
+    | where, from record start + ``base``), "rel_loc" (the same, from the end of that u32), "words" (a
+    u64 that says how many u64 follow it, at most ``size`` bytes in all: a tuple of ints).
     ``shift``/``mask``: applied to an int after it is read (mask 0: none), for tgid in pid_tgid.
     """
 
@@ -67,7 +68,8 @@ class Batch(Protocol):
     def __len__(self) -> int: ...
 
     def values(self, name: str) -> Sequence[Any]:
-        """The column as Python values: int, bytes (strings, without NUL), or tuples of int (stacks)."""
+        """The column as Python values: int, bytes (strings, without NUL), or tuples of int: kernel stacks
+        (addresses), user stacks (the process's id, then addresses), user symbols (address, process)."""
 
     def array(self, name: str) -> np.ndarray[Any, Any]:
         """The column as a numpy array: integers in the type's dtype, strings as ``S<n>``."""

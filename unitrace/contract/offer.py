@@ -20,7 +20,7 @@ from .ir import MapGet as _MapGet
 from .model import Column
 from .record import Record
 from .sites import SITES
-from .types import BOOL
+from .types import BOOL, Stack
 
 __all__ = [
     "NotStreamable", "Offer", "Options", "Refusal", "Request", "Share",
@@ -182,6 +182,8 @@ def spelled(expr: Expr) -> str:
             return f"arg{expr.key}"
         if expr.name == "args":
             return f"args.{expr.key}"
+        if isinstance(expr.type, Stack) and expr.type != Stack(expr.type.space):
+            return f"{expr.name}({expr.type.mode}, {expr.type.depth})"
         return expr.name if expr.key is None else f"{expr.name}({expr.key})"
     if isinstance(expr, Text):
         where = {"user": "ustr", "kernel": "kstr"}.get(expr.space, "str")

@@ -55,15 +55,21 @@ class Resolver:
         return b"%s+%d" % (name, past) if offsets else name
 
     def _stack(self, of: Stack, value: Any) -> bytes:
-        """One line a frame: indented by four blanks, after a line break; mode "perf" has addresses too."""
+        """One line a frame, after a line break: indented by eight blanks; mode "perf" has the address and
+        the file too, mode "raw" the address alone."""
+        user = of.space == "user"
+        pid = value[0] if user and value else 0
         lines = []
-        for address in value[: of.depth]:
+        for address in value[1 : of.depth + 1] if user else value[: of.depth]:
             if of.mode == "raw":
-                lines.append(b"    %x\n" % address)
-            elif of.mode == "perf":
-                lines.append(b"\t%x %s\n" % (address, self._symbol(of.space, address, offsets=True)))
+                lines.append(b"%x\n" % address)
+                continue
+            text = self._symbol(of.space, (address, pid) if user else address, offsets=True)
+            if of.mode == "perf":
+                file = self._file_at(address, pid) if user else b""
+                lines.append(b"\t%x %s%s\n" % (address, text, b" (%s)" % file if file else b""))
             else:
-                lines.append(b"    %s\n" % self._symbol(of.space, address, offsets=True))
+                lines.append(b"        %s\n" % text)
         return b"\n" + b"".join(lines)
 
     def _in_kernel(self, address: int) -> tuple[bytes, int] | None:
@@ -72,14 +78,28 @@ class Resolver:
         return _nearest(self._kernel, address)
 
     def _in_process(self, address: int, pid: int) -> tuple[bytes, int] | None:
-        if pid not in self._places:
-            self._places[pid] = _mappings(pid)
-        for start, end, offset, path in self._places[pid]:
-            if start <= address < end:
-                if path not in self._files:
-                    self._files[path] = _file_symbols(path)
-                return _nearest(self._files[path], address - start + offset)
+        found = self._mapped(address, pid)
+        if found is None:
+            return None
+        start, offset, path = found
+        if path not in self._files:
+            self._files[path] = _file_symbols(path)
+        return _nearest(self._files[path], address - start + offset)
+
+    def _mapped(self, address: int, pid: int) -> tuple[int, int, str] | None:
+        """The mapping that holds ``address``: its start, its offset in the file, the file. What a process
+        has mapped is read again where nothing is found: it may have loaded a library since."""
+        for again in (False, True):
+            if again or pid not in self._places:
+                self._places[pid] = _mappings(pid) or self._places.get(pid, [])
+            for start, end, offset, path in self._places[pid]:
+                if start <= address < end:
+                    return start, offset, path
         return None
+
+    def _file_at(self, address: int, pid: int) -> bytes:
+        found = self._mapped(address, pid)
+        return b"[unknown]" if found is None else os.fsencode(found[2])
 
     # --- forms -------------------------------------------------------------------------------
 
@@ -163,12 +183,18 @@ def _mappings(pid: int) -> list[tuple[int, int, int, str]]:
     """(start, end, file offset, path) of a process's executable file mappings."""
     made = []
     try:
+        apart = os.readlink(f"/proc/{pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
+    except OSError:
+        apart = False
+    root = f"/proc/{pid}/root" if apart else ""
+    try:
         with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
             for line in file:
                 fields = line.split(None, 5)
                 if len(fields) == 6 and "x" in fields[1] and fields[5].startswith("/"):
                     start, _, end = fields[0].partition("-")
-                    made.append((int(start, 16), int(end, 16), int(fields[2], 16), fields[5].rstrip("\n")))
+                    path = root + fields[5].rstrip("\n")
+                    made.append((int(start, 16), int(end, 16), int(fields[2], 16), path))
     except OSError:
         pass
     return made
@@ -180,7 +206,8 @@ def _file_symbols(path: str) -> Table:
     from unitrace.kernel import elf
 
     try:
-        pairs = sorted((one.offset_in_file, one.name.encode()) for one in elf.symbols(path) if one.is_func)
+        found = (one for one in elf.symbols(path) if one.is_func)  # name@VERSION in .dynsym
+        pairs = sorted((one.offset_in_file, one.name.partition("@")[0].encode()) for one in found)
     except (OSError, UnitraceError, ValueError):
         return EMPTY
     return [offset for offset, _ in pairs], [name for _, name in pairs]

@@ -2,8 +2,9 @@
 
 In the engine an integer, pointer or enum is a Python int inside its type's range; a string is
 bytes without NUL, a buffer bytes; BOOL is bool; a tuple is a tuple, an array a tuple of its elements, a
-struct a tuple of its members (bytes where they aren't known); a stack is a tuple of addresses, a user
-symbol the pair (address, pid). Columns bring arrays and structs as bytes: ``decode`` makes them these.
+struct a tuple of its members (bytes where they aren't known); a kernel stack is a tuple of addresses, a
+user stack (pid, address, ...), or () where there is none, a user symbol the pair (address, pid). Columns
+bring arrays and structs as bytes: ``decode`` makes them these.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from unitrace.contract.machine import Machine
 from . import cache, tracefs
 from . import survey as survey  # registers the facts asked for here
 
-__all__ = ["exists", "located", "matching", "near"]
+__all__ = ["address", "exists", "located", "matching", "near"]
 
 _live: bytes | None = None
 
@@ -31,6 +31,15 @@ def exists(machine: Machine, name: str, module: str = "") -> bool:
     if names.find(b"\n%s\n" % wanted) >= 0:
         return True
     return not module and names.find(b"\n%s [" % wanted) >= 0
+
+
+def address(machine: Machine, name: str) -> int:
+    """The address of a kernel function, by /proc/kallsyms; 0 where it isn't there or hidden."""
+    if not machine.live:
+        return 0
+    with open("/proc/kallsyms", "rb") as file:
+        found = re.search(rb"^([0-9a-f]+) [tTwW] %s$" % re.escape(name.encode()), file.read(), re.M)
+    return int(found[1], 16) if found else 0
 
 
 def modules_of(machine: Machine, name: str) -> list[str]:

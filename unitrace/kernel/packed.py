@@ -7,7 +7,7 @@ strided views or gathers by numpy for many. The buffer must not change for as lo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from struct import Struct, iter_unpack
+from struct import Struct, iter_unpack, unpack_from
 from typing import TYPE_CHECKING, Any
 
 from unitrace.contract.model import VECTOR_FROM, Place
@@ -71,6 +71,8 @@ class PackedBatch:
             held = self.extra[name]
             return [held] * len(self) if isinstance(held, (int, bytes, tuple)) else _listed(held)
         place = self.layout[name]
+        if place.how == "words":
+            return self._words(place)
         if len(self.starts) >= VECTOR_FROM:
             listed: list[Any] = self.array(name).tolist()
             return listed
@@ -87,6 +89,15 @@ class PackedBatch:
             where = word(buffer, start + at)[0]
             begin = start + base + (where & 0xFFFF)
             found.append(_cut(bytes(buffer[begin : begin + (where >> 16)])))
+        return found
+
+    def _words(self, place: Place) -> list[tuple[int, ...]]:
+        """Each record's words; a count that the record has no room for is cut."""
+        buffer, at, most, count = self.buffer, place.offset, place.size // 8 - 1, _UNPACK[8, False]
+        found = []
+        for start in _listed(self.starts):
+            length = min(count(buffer, start + at)[0], most)
+            found.append(unpack_from(f"<{length}Q", buffer, start + at + 8))
         return found
 
     def _ints(self, place: Place) -> list[int]:
@@ -130,6 +141,10 @@ class PackedBatch:
             return _ended(self._cut_out(f"S{place.size}", place.offset).copy(), place.size)
         if place.how == "bytes":
             return self._cut_out(f"V{place.size}", place.offset)
+        if place.how == "words":
+            boxed = np.empty(len(self.starts), dtype=object)
+            boxed[:] = self._words(place)
+            return boxed
         return self._located(place)
 
     def _cut_out(self, dtype: str, offset: int) -> np.ndarray[Any, Any]:

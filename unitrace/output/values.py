@@ -62,7 +62,8 @@ def value_text(of: Type, value: Any, resolve: Resolver | None = None) -> bytes:
     if resolve is not None:
         return resolve(of, value)
     if isinstance(of, Stack):
-        return b"\n" + b"".join(b"    0x%x\n" % address for address in value)
+        frames = value[1:] if of.space == "user" else value
+        return b"\n" + b"".join(b"        0x%x\n" % address for address in frames)
     if isinstance(of, (Symbol, Formatted)) and isinstance(value, int):
         return b"0x%x" % value
     return value if isinstance(value, bytes) else str(value).encode()

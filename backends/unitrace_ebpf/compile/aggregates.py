@@ -9,6 +9,7 @@ from ..asm import FP, R0, R1, R2, R3, R4, R7, Label
 from ..maps import Kept, Part
 from .base import CannotCompile, shape
 from .scalars import Scalars
+from .stacks import is_words, put, room
 
 __all__ = ["DROPS", "Aggregates", "bench", "zeros"]
 
@@ -106,6 +107,8 @@ class Aggregates(Scalars):
                 self._part(inner, item, base, slot)
         elif isinstance(part.type, Str):
             self.text(expr, base, slot + part.offset, part.type.length)
+        elif is_words(part.type):
+            put(self, expr, base, slot + part.offset)
         else:
             self.scalar(expr if expr.type == part.type else Cast(part.type, expr))
             self.code.store(base, slot + part.offset, R0, part.type.size)
@@ -269,4 +272,4 @@ class Aggregates(Scalars):
 
 
 def _covered(part: Part) -> int:
-    return sum(map(_covered, part.parts)) if part.parts else part.type.size
+    return sum(map(_covered, part.parts)) if part.parts else room(part.type)

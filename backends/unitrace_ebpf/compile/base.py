@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from unitrace.contract.ir import Expr, Field
 from unitrace.contract.record import Record
-from unitrace.contract.types import Bool, Enum, Int, Pointer, Type
+from unitrace.contract.types import Bool, Enum, Int, Pointer, Symbol, Type
 
 from ..asm import FP, R0, R6, Code
 from .frame import LIMIT, Frame
@@ -25,13 +25,16 @@ class CannotCompile(Exception):
 class Abilities(Record):
     """What the running kernel's BPF knows. ``split_reads``: probe_read_user and _kernel (5.5), else the
     one probe_read. ``direct_values``: an array's value by address (5.2). ``ringbuf``: 5.8, else perf
-    buffers. ``boot_clock``: 5.8, ``jiffies``: 5.5."""
+    buffers. ``boot_clock``: 5.8, ``jiffies``: 5.5, ``get_stack``: 4.18, ``func_ip``: bpf_get_func_ip
+    (5.15)."""
 
     split_reads: bool = True
     direct_values: bool = True
     ringbuf: bool = True
     boot_clock: bool = True
     jiffies: bool = True
+    get_stack: bool = True
+    func_ip: bool = True
 
 
 class Context(Record):
@@ -40,7 +43,9 @@ class Context(Record):
     return value. ``constants``: sites known already
     (``probe``). ``atomic``: another run may come between two instructions (a uprobe's program can be
     preempted; two raw tracepoints nest). ``cookie``: the clause's number comes with
-    the link, so that clauses share a program. ``tgid``: only this process (0: all)."""
+    the link, so that clauses share a program. ``tgid``: only this process (0: all). ``user``: the probed
+    code is a process's. ``func``: where the function's address is: "helper" (bpf_get_func_ip), a register's
+    name, or "" (nowhere); ``address``: known already."""
 
     kind: str
     fields: Mapping[str, Field] = {}
@@ -51,6 +56,9 @@ class Context(Record):
     atomic: bool = False
     cookie: bool = False
     tgid: int = 0
+    user: bool = False
+    func: str = ""
+    address: int = 0
 
 
 def shape(of: Type) -> tuple[int, bool]:
@@ -61,6 +69,8 @@ def shape(of: Type) -> tuple[int, bool]:
         return 64, False
     if isinstance(of, Bool):
         return 8, False
+    if isinstance(of, Symbol) and of.space == "kernel":
+        return 64, False
     raise CannotCompile(f"a value of type {type(of).__name__}")
 
 

@@ -12,6 +12,7 @@ from unitrace.contract.types import Array, Buffer, Struct, Type
 from ..asm import FP, R0, R1, R2, R3, R4, R5, R6, R7, Code
 from ..maps import Kept
 from .base import Abilities, CannotCompile, Context, shape
+from .stacks import is_words, put, room
 from .statements import Statements
 from .strings import is_text
 
@@ -55,17 +56,19 @@ def layout(columns: tuple[Column, ...]) -> Layout:
         align = _alignment(column.type)
         at = -(-at // align) * align
         places[column] = _place(column.type, at)
-        at += column.type.size
+        at += places[column].size
     return Layout(tuple((one, places[one]) for one in columns), -(-at // 8) * 8)
 
 
 def _alignment(of: Type) -> int:
-    if is_text(of) or isinstance(of, (Array, Buffer, Struct)):
+    if is_text(of) or is_words(of) or isinstance(of, (Array, Buffer, Struct)):
         return 8
     return of.size or 1
 
 
 def _place(of: Type, at: int) -> Place:
+    if is_words(of):
+        return Place(at, room(of), "words")
     if is_text(of):
         return Place(at, of.size, "text")
     if isinstance(of, (Array, Buffer, Struct)):
@@ -121,6 +124,8 @@ class Program(Statements):
         if place.how == "int":
             self.scalar(expr)
             self.code.store(base, at, R0, place.size)
+        elif place.how == "words":
+            put(self, expr, base, at)
         elif place.how == "text" and (not isinstance(expr, Load) or not is_text(expr.type)):
             self.text(expr, base, at, place.size, clean=False)
         elif isinstance(expr, Load):

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from unitrace.contract.ir import Const, Expr, Field, Site
 from unitrace.contract.offer import walk
 from unitrace.contract.types import Int
+from unitrace.kernel.arch import architecture
 
-from ..asm import FP, R0, R1, R2
+from ..asm import FP, R0, R1, R2, R3
 from .base import CONTEXT, Base, CannotCompile, shape
 
 __all__ = ["Sites"]
@@ -104,6 +105,10 @@ class Sites(Base):
 
     def site(self, expr: Site) -> None:
         """A site's integer into R0."""
+        own = getattr(self, f"_site_{expr.name}", None)
+        if own is not None:
+            own(expr)
+            return
         entry = _HELPERS.get(expr.name)
         if entry is not None and entry[0] not in self.helpers:
             self.code.call(self._known(entry[0]))
@@ -114,6 +119,55 @@ class Sites(Base):
             self._unaligned(self.field(expr.key), expr)
         else:
             raise CannotCompile(f"{expr.name} of this probe")
+
+    def _site_func(self, expr: Site) -> None:
+        """The probed function's address: at the entry of user code the instruction pointer itself; a
+        kprobe's may point past the breakpoint, and at a return it is the caller's."""
+        if self.context.address:
+            self.code.const(R0, self.context.address)
+        elif self.context.func == "helper":
+            self.code.mov(R1, CONTEXT)
+            self.code.call("get_func_ip")
+        elif self.context.func:
+            self.code.load(R0, CONTEXT, _offset(self.context.func), 8)
+        else:
+            raise CannotCompile("func of this probe")
+
+    def _site_register(self, expr: Site) -> None:
+        if self.context.kind != "function":
+            raise CannotCompile("registers of this probe")
+        self.code.load(R0, CONTEXT, _offset(str(expr.key)), 8)
+
+    def _site_usermode(self, expr: Site) -> None:
+        """user_mode() of the architecture (arch/*/include/asm/ptrace.h)."""
+        if self.context.kind != "function":
+            raise CannotCompile("usermode of this probe")
+        name, mask, user = ("cs", 3, 3) if "cs" in architecture().offsets else ("pstate", 15, 0)
+        there = self.code.label()
+        self.code.load(R1, CONTEXT, _offset(name), 8)
+        self.code.alui("&", R1, mask)
+        self.code.alui("mov", R0, 1)
+        self.code.jump_ifi("==", R1, user, there)
+        self.code.alui("mov", R0, 0)
+        self.code.place(there)
+
+    def _site_ctx(self, expr: Site) -> None:
+        self.code.mov(R0, CONTEXT)
+
+    def _site_sarg(self, expr: Site) -> None:
+        """An argument that was passed on the stack, read there."""
+        if self.context.kind != "function" or not self.context.registers:
+            raise CannotCompile("arguments on the stack of this probe")
+        arch = architecture()
+        slot = self.frame.take()
+        self.code.load(R3, CONTEXT, _offset(arch.stack), 8)
+        self.code.alui("+", R3, arch.stack_arguments + 8 * _number(expr))
+        self.fetch("user" if self.context.user else "kernel", FP, slot, 8)
+        self.code.load(R0, FP, slot, 8)
+
+    def fetch(self, space: str, base: int, off: int, size: int, *, text: bool = False) -> None:
+        """Copy from address R3 (memory.py)."""
+        raise NotImplementedError
 
     def _cut(self, reg: int, part: str) -> None:
         if part == "high":
@@ -181,6 +235,14 @@ def _helpers(exprs: Iterable[Expr]) -> Iterable[str]:
                 yield "comm"
             elif expr.name in _HELPERS:
                 yield _HELPERS[expr.name][0]
+
+
+def _offset(register: str) -> int:
+    """Where a register lies in struct pt_regs."""
+    try:
+        return architecture().register_offset(register)
+    except KeyError:
+        raise CannotCompile(f"the register {register}") from None
 
 
 def _number(expr: Site) -> int:
