@@ -23,6 +23,12 @@ FOUND = (
     ("begin { print(memcmp(comm, strftime(\"%H\", nsecs), 3)); }", "refused"),
     ("begin { print(memcmp(\"a\", \"b\", 18446744073709551615)); }", "ran"),
     ("begin { print(memcmp((int32[2])5000, (uint8[2])(uint16)3, 3)); }", "ran"),
+    ("begin { print((mac_address)63); }", "refused"),
+    ("begin { print($0" + "3" * 5000 + "); }", "refused"),
+    ("kp*be:\udce5vfs_read { }", "refused"),
+    ("fexit:[vfs_read { }", "refused"),
+    ("kprobe:vfs_[z-a] { }", "refused"),
+    ("begin { @u = avg(1); print((1, (x=@u, y={ let $q = 2; $q }))); }", "ran"),
     ("begin { printf(\"%u %x %p %c\", usym(1), usym(2), usym(3), usym(4)); }", "ran"),
 )  # fmt: skip
 

@@ -62,10 +62,20 @@ def located(machine: Machine, pattern: str) -> list[tuple[str, str]]:
 
 def _expression(pattern: str) -> str:
     """A shell pattern as a regular expression that stays within a name."""
-    parts = re.split(r"(\*|\?|\[[^\]]+\])", pattern)
     special = {"*": r"[^\n ]*", "?": r"[^\n ]"}
-    sets = (p if not p.startswith("[!") else f"[^{p[2:]}" for p in parts)
-    return "".join(special.get(p) or (p if len(p) > 2 and p[0] == "[" else re.escape(p)) for p in sets)
+    made = []
+    for at, part in enumerate(re.split(r"(\*|\?|\[[^\]]+\])", pattern)):
+        if at % 2 == 0 or part in special:
+            made.append(special.get(part) or re.escape(part))
+            continue
+        body = part[1:-1].replace("\\", r"\\").replace("[", r"\[")
+        one = f"[^{body[1:]}\\n ]" if body[0] in "!^" else f"[{body}]"
+        try:
+            re.compile(one)
+        except re.error:  # a range from high to low: nothing is in it
+            one = "(?!)"
+        made.append(one)
+    return "".join(made)
 
 
 def near(machine: Machine, name: str, count: int = 5) -> list[str]:

@@ -101,7 +101,9 @@ class Base:
             self.out = before
 
     def hoist(self, value: ir.Expr) -> ir.Var:
-        """Put a value into a variable of ours, now."""
+        """Put a value (an aggregate's: its number) into a variable of ours, now."""
+        if isinstance(value.type, Aggregate) and rules.is_number(value.type):
+            value = rules.cast(value, rules.number_of(value.type))
         self.hoists += 1
         name = f"_t{self.hoists}"
         while name in self.unit.names.setdefault(self.root, set()):

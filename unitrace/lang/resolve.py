@@ -61,7 +61,7 @@ class Resolver(KernelProbes, UserProbes):
 
         found: list[Probe] = []
         for one in PROBE_TYPES:
-            if fnmatchcase(one.name, pattern):
+            if fnmatchcase(one.name, pattern) and (one.name in _FILES or self.point.text.isascii()):
                 try:
                     found += getattr(self, f"_{one.name}")(one.name, list(rest))
                 except ProbeError:
