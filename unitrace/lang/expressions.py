@@ -6,7 +6,7 @@ from . import ast
 from .lexer import decode_number, decode_string
 from .parse_types import DEEPEST, TypeParser, is_builtin
 
-__all__ = ["DEEPEST", "ExpressionParser", "PRECEDENCE"]
+__all__ = ["DEEPEST", "ExpressionParser", "PRECEDENCE", "links"]
 
 PRECEDENCE = {
     "||": 1, "&&": 2, "|": 3, "^": 4, "&": 5, "==": 6, "!=": 6, "<": 7, "<=": 7, ">": 7, ">=": 7,
@@ -59,12 +59,13 @@ class ExpressionParser(TypeParser):
         return left
 
     def chain(self, op: str, level: int, left: ast.Expr, right: ast.Expr) -> ast.Expr:
-        """``a || b || c || ...`` as a balanced tree, so that long ones stay shallow."""
+        """``a || b || c || ...`` as a balanced tree, so that long ones stay shallow; brackets around a part
+        of it mean nothing."""
         lex = self.lex
-        parts = [left, right]
+        parts = [*links(left, op), *links(right, op)]
         while lex.kind == "op" and lex.value == op:
             lex.next()
-            parts.append(self.binary(level + 1))
+            parts += links(self.binary(level + 1), op)
         while len(parts) > 2:
             pairs: list[ast.Expr] = [
                 ast.Binary(a.start, b.end, op, a, b) for a, b in zip(parts[::2], parts[1::2])
@@ -344,3 +345,10 @@ class ExpressionParser(TypeParser):
     def block(self, value: bool) -> ast.Block:
         """``{ ... }``: the statement parser's."""
         raise NotImplementedError
+
+
+def links(node: ast.Expr, op: str) -> list[ast.Expr]:
+    """The operands of a chain of ``op``, from left to right."""
+    if isinstance(node, ast.Binary) and node.op == op:
+        return [*links(node.left, op), *links(node.right, op)]
+    return [node]

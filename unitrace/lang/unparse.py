@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import ast
-from .expressions import PRECEDENCE
+from .expressions import PRECEDENCE, links
 
 __all__ = ["unparse"]
 
@@ -46,15 +46,9 @@ def _binary(node: ast.Binary) -> str:
     level = PRECEDENCE[node.op]
     if node.op in ("&&", "||"):
         # chains are kept balanced: written without brackets they are read as the same chain
-        parts = [_expr(part, level + 1) for part in _chain(node, node.op)]
+        parts = [_expr(part, level + 1) for part in links(node, node.op)]
         return f" {node.op} ".join(parts)
     return f"{_expr(node.left, level)} {node.op} {_expr(node.right, level + 1)}"
-
-
-def _chain(node: ast.Expr, op: str) -> list[ast.Expr]:
-    if isinstance(node, ast.Binary) and node.op == op:
-        return _chain(node.left, op) + _chain(node.right, op)
-    return [node]
 
 
 def _ternary(node: ast.Ternary) -> str:
