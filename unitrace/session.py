@@ -101,7 +101,9 @@ class Compiled:
             program = named(program, probes)
         if cpid or options.pid:
             program = only(program, cpid or options.pid)
-        self.plan = choose(program, backends, self.machine, options, ask_all)
+        # the command's process is the one to trace, as with -p
+        traced = options.replace(pid=options.pid or cpid)
+        self.plan = choose(program, backends, self.machine, traced, ask_all)
         self.program = self.plan.program
         self.notices = (*compiled.notices, *self.plan.notices)
 

@@ -49,7 +49,7 @@ class Attached:
         self.rings: list[tuple[Ring | PerfBuffer, dict[int, dict[str, Place]]]] = []
         self.programs: dict[tuple[int, int, bytes], int] = {}
         self.missed_before: dict[int, int] = {}
-        self.hanger = Hanger(machine)
+        self.hanger = Hanger(machine, offer.request.options.pid)
         try:
             self._attach()
         except OSError as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from unitrace.contract.ir import Probe
 from unitrace.contract.machine import Machine
 
-from . import perf_event, syscall
+from . import perf_event, sampling, syscall
 
 if TYPE_CHECKING:
     from unitrace.kernel.dynamic import DynamicEvents
@@ -23,8 +23,9 @@ LINK_PERF_EVENT = 7  # enum bpf_link_type
 class Hanger:
     """All probes of one attachment."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, pid: int = 0) -> None:
         self.machine = machine
+        self.pid = pid
         self.fast: list[int] = []  # raw tracepoints
         self.links: list[int] = []
         self.events: list[int] = []
@@ -84,6 +85,12 @@ class Hanger:
     def _uprobe_event(self, probe: Probe, load: Callable[[int], int]) -> None:
         place = f"{probe.scope}:0x{probe.address:x}"
         self._dynamic(probe, "ur" if probe.kind == "uretprobe" else "up", place, load)
+
+    def _sampled(self, probe: Probe, load: Callable[[int], int]) -> None:
+        """Events on every CPU, or of every thread of one process."""
+        program = load(syscall.PERF_EVENT)
+        for event in sampling.opened(probe, self.pid):
+            self._on_event(lambda event=event: event, program)  # type: ignore[misc]
 
     def _dynamic(self, probe: Probe, kind: str, place: str, load: Callable[[int], int]) -> None:
         from unitrace.kernel import tracefs

@@ -16,6 +16,7 @@ from .compile.base import Abilities, CannotCompile, Context
 from .compile.program import Compiled, check, compile_kept, compile_record, statements
 from .compile.stacks import READERS, room
 from .maps import KEY_ON_STACK, Kept, kept
+from .sampling import KINDS as SAMPLED
 from .survey import abilities, version
 
 __all__ = ["MECHANISMS", "Mechanism", "Plan", "offer"]
@@ -33,8 +34,10 @@ class Mechanism(Record):
     @property
     def kind(self) -> int:
         """The program's type in the kernel (enum bpf_prog_type)."""
-        return {"raw": syscall.RAW_TRACEPOINT, "event": syscall.TRACEPOINT}.get(self.name, syscall.KPROBE)
+        return _PROGRAMS.get(self.name, syscall.KPROBE)
 
+
+_PROGRAMS = {"raw": syscall.RAW_TRACEPOINT, "event": syscall.TRACEPOINT, "sampled": syscall.PERF_EVENT}
 
 _RAW = Mechanism("raw", "raw tracepoint", ("bpf.raw_tracepoint",), 80)
 _EVENT = Mechanism("event", "BPF on a perf event", ("bpf.tracepoint_events",), 160)
@@ -43,6 +46,9 @@ _KPROBE_EVENT = Mechanism("kprobe_event", "tracefs kprobe event", ("bpf.kprobe",
 _UPROBE_MULTI = Mechanism("uprobe_multi", "uprobe.multi link", ("bpf.kprobe", "bpf.uprobe_multi"), 12500)
 _UPROBE_PMU = Mechanism("uprobe_pmu", "uprobe PMU", ("bpf.kprobe", "bpf.uprobe_pmu"), 12500)
 _UPROBE_EVENT = Mechanism("uprobe_event", "tracefs uprobe event", ("bpf.kprobe", "bpf.uprobe_events"), 12500)
+_SOFTWARE = Mechanism("sampled", "BPF on perf events", ("bpf.perf_software",), 400)
+_HARDWARE = Mechanism("sampled", "BPF on perf events", ("bpf.perf_hardware",), 400)
+_WATCHPOINT = Mechanism("sampled", "BPF on perf events", ("bpf.watchpoint",), 400)
 
 MECHANISMS = {
     "tracepoint": (_EVENT,),
@@ -51,6 +57,10 @@ MECHANISMS = {
     "kretprobe": (_KPROBE_PMU, _KPROBE_EVENT),
     "uprobe": (_UPROBE_MULTI, _UPROBE_PMU, _UPROBE_EVENT),
     "uretprobe": (_UPROBE_MULTI, _UPROBE_PMU, _UPROBE_EVENT),
+    "profile": (_SOFTWARE,),
+    "software": (_SOFTWARE,),
+    "hardware": (_HARDWARE,),
+    "watchpoint": (_WATCHPOINT,),
 }
 """By kind of probe, the best first."""
 
@@ -168,7 +178,7 @@ class _Offering:
             "function",
             {} if returns else fields,
             constants,
-            () if returns else tuple(arch.offsets[name] for name in arch.arguments),
+            () if returns or probe.kind in SAMPLED else tuple(arch.offsets[name] for name in arch.arguments),
             arch.offsets[arch.result] if returns else -1,
             atomic=user,
             cookie=cookie,

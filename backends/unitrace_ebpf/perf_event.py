@@ -7,14 +7,14 @@ import fcntl
 import os
 import struct
 
-__all__ = ["ENABLE", "SET_BPF", "bpf_output", "control", "dynamic_pmu", "pmu_type", "tracepoint"]
+__all__ = ["ENABLE", "SET_BPF", "bpf_output", "control", "dynamic_pmu", "pmu_type", "sampled", "tracepoint"]
 
 TYPE_SOFTWARE, TYPE_TRACEPOINT = 1, 2
 SW_DUMMY, SW_BPF_OUTPUT = 9, 10
 SAMPLE_RAW = 1 << 10
 ENABLE, DISABLE, SET_BPF = 0x2400, 0x2401, 0x40042408
 CLOEXEC = 8
-DISABLED = 1  # bit 0 of the flags word
+DISABLED, INHERIT, FREQUENCY = 1, 1 << 1, 1 << 10  # bits of the flags word
 
 _NR = {"x86_64": 298, "aarch64": 241, "s390x": 331, "ppc64le": 319}.get(os.uname().machine, 241)
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -25,17 +25,20 @@ def _open(
     config: int,
     *,
     cpu: int = 0,
+    task: int = -1,
+    period: int = 1,
     sample: int = 0,
     flags: int = 0,
     config1: int = 0,
     config2: int = 0,
     watermark: int = 0,
+    breakpoint: int = 0,
 ) -> int:
     attr = struct.pack(
-        "<IIQQQQQIIQQ", kind, 112, config, 1, sample, 0, flags, watermark, 0, config1, config2
+        "<IIQQQQQIIQQ", kind, 112, config, period, sample, 0, flags, watermark, breakpoint, config1, config2
     ).ljust(112, b"\0")
     buffer = ctypes.create_string_buffer(attr, 112)
-    fd: int = _libc.syscall(_NR, buffer, -1, cpu, -1, CLOEXEC)
+    fd: int = _libc.syscall(_NR, buffer, task, cpu, -1, CLOEXEC)
     if fd < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
@@ -53,6 +56,28 @@ def dynamic_pmu(pmu: str, target: str, offset: int, *, returns: bool) -> int:
     name = ctypes.create_string_buffer(os.fsencode(target))
     bit = 1 if returns else 0  # format/retprobe is config:0
     return _open(pmu_type(pmu), bit, config1=ctypes.addressof(name), config2=offset)
+
+
+def sampled(
+    kind: int,
+    config: int,
+    period: int,
+    hertz: bool,
+    breakpoint: int,
+    address: int,
+    length: int,
+    *,
+    task: int,
+    cpu: int,
+    inherit: bool = False,
+) -> int:
+    """An event after every ``period`` counts, or (``hertz``) so many times a second; not yet counting.
+    A breakpoint's address and length stand where other kinds have config1 and config2."""
+    flags = DISABLED | (INHERIT if inherit else 0) | (FREQUENCY if hertz else 0)
+    return _open(
+        kind, config, cpu=cpu, task=task, period=period, flags=flags, config1=address, config2=length,
+        breakpoint=breakpoint,
+    )  # fmt: skip
 
 
 def pmu_type(pmu: str) -> int:

@@ -41,6 +41,11 @@ def _of_kind(machine: Machine, kind: str, rest: str) -> Iterator[Listed]:
 
         for name in matching(machine, rest or "*"):
             yield Listed(f"{kind}:{name}")
+    elif kind in ("software", "hardware", "profile"):
+        from unitrace.contract.probes import EVENTS
+
+        for name in EVENTS[kind]:
+            yield Listed(f"{kind}:{name}:")
     elif "/" in rest:
         from fnmatch import fnmatchcase
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Set
 
 from unitrace.contract.machine import Answer, Machine, fact
 
-from . import perf_event, syscall
+from . import perf_event, sampling, syscall
 from .asm import FP, R0, R1, R2, R3, R4, Code
 from .compile.base import Abilities
 from .compile.stacks import READERS
@@ -323,6 +323,33 @@ def _perf_refused(error: OSError) -> Answer:
     return Answer(number, f"perf_event_open(2): {os.strerror(number)}")
 
 
+@fact("bpf.perf_software", "programs sample perf software events: profile, software")
+def _perf_software(machine: Machine) -> Answer:
+    return _sampling(machine, sampling.try_software)
+
+
+@fact("bpf.perf_hardware", "programs sample hardware counters")
+def _perf_hardware(machine: Machine) -> Answer:
+    return _sampling(machine, sampling.try_hardware)
+
+
+@fact("bpf.watchpoint", "programs on memory that is watched")
+def _watchpoint(machine: Machine) -> Answer:
+    return _sampling(machine, sampling.try_watchpoint)
+
+
+def _sampling(machine: Machine, what: Callable[[], int]) -> Answer:
+    try:
+        os.close(what())
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EOPNOTSUPP, errno.ENODEV):
+            return Answer(
+                error.errno, "the machine has no such counters", "a virtual machine's host may give it a PMU"
+            )
+        return _perf_refused(error)
+    return machine.answer("bpf.perf_event")
+
+
 def _pmu(machine: Machine, pmu: str, target: str) -> Answer:
     """The permission is looked at before the target: a target that isn't there tells, at no cost."""
     try:
@@ -404,6 +431,9 @@ THINGS = (
     ("uprobe", "bpf.uprobe_multi", "BPF by one link"),
     ("uprobe", "bpf.uprobe_pmu", "BPF on the uprobe PMU"),
     ("uprobe", "bpf.uprobe_events", "BPF on a tracefs event"),
+    ("profile, software", "bpf.perf_software", "BPF on a perf event a CPU, or a thread"),
+    ("hardware", "bpf.perf_hardware", "BPF on a perf event a CPU, or a thread"),
+    ("watchpoint", "bpf.watchpoint", "BPF on a perf event a CPU, or a thread"),
     ("records", "bpf.ringbuf", "ring buffer"),
     ("maps in the kernel", "bpf.percpu_maps", "per-CPU hashes and arrays"),
     ("strings and memory", "bpf.read_kernel", "probe_read helpers"),
