@@ -9,23 +9,28 @@ from collections.abc import Iterator
 from unitrace.contract.errors import BackendError
 from unitrace.contract.ir import Field
 from unitrace.contract.machine import Machine
-from unitrace.contract.model import Batch, Losses, Snapshot
+from unitrace.contract.model import Batch, Losses, Place, Snapshot
 from unitrace.contract.offer import Offer
 from unitrace.kernel import tracefs
 from unitrace.kernel.dynamic import DynamicEvents
-from unitrace.kernel.formats import parse_format
+from unitrace.kernel.fetched import Rule
+from unitrace.kernel.formats import parse_format, read_format
 
 from .follow import EVENTS, Follower
 from .instance import Instance
-from .offer import Tap
 from .pages import parse_header_page
 from .places import place_of
-from .reader import SMALL, TID, Reader, Ring, Stream
+from .reader import PROCESS, SMALL, TID, Reader, Ring, Stream
+from .stacks import Stacks, raw_functions
+from .tap import Tap
 
 __all__ = ["Attached"]
 
 STRINGS_KIB = 16
 """Room for an event with strings: each has up to 4 KiB (MAX_STRING_SIZE, kernel/trace/trace_probe.h)."""
+
+OWN_FRAMES = "trace_event_raw_event_"
+"""What a tracepoint calls to record an event, and an event probe on it is called by."""
 
 NEVER = 1 << 63
 """A time that no event reaches, ns: it isn't started yet."""
@@ -84,10 +89,7 @@ class Attached:
         instance = self._instance = Instance(self._root, buffer_kib)
         if any(isinstance(tap, Tap) and any("(" in text for _, text in tap.fetch) for _, tap in taps):
             instance.enlarge_pages(STRINGS_KIB)
-        follow = any(
-            isinstance(tap, Tap) and (tap.pid or any(one.how in ("comm", "pid") for one in tap.sources))
-            for _, tap in taps
-        )
+        follow = any(isinstance(tap, Tap) and (tap.pid or tap.has("comm", "pid", "pair")) for _, tap in taps)
         if follow:
             self._follower = Follower(self._machine)
             for category, name in EVENTS:
@@ -95,11 +97,12 @@ class Attached:
             instance.write("tracing_on", "1")
             self._follower.tasks.snapshot()
         streams: dict[int, list[Stream]] = {}
+        cpus = instance.cpus()
         filters: dict[str, str] = {}
         for ordinal, tap in taps:
             assert isinstance(tap, Tap)
             event, number, fields = self._event(tap)
-            streams.setdefault(number, []).append(_stream(ordinal, tap, fields))
+            streams.setdefault(number, []).append(_stream(ordinal, tap, fields, cpus))
             filters[event] = tap.filter
         for event, text in filters.items():
             if text:
@@ -109,9 +112,23 @@ class Attached:
         self._reader = Reader([], streams, self._follower)
         if follow:
             self._reader.since = NEVER
+        if any(isinstance(tap, Tap) and tap.has("kstack") for _, tap in taps):
+            self._reader.stacks = self._stacks(set(streams), taps, follow)
         scratch = bytearray(SMALL * layout.size)
-        for cpu in instance.cpus():
+        for cpu in cpus:
             self._reader.rings.append(Ring(instance.path, cpu, layout, buffer_kib, scratch))
+
+    def _stacks(self, events: set[int], taps: list[tuple[int, object]], follow: bool) -> Stacks:
+        """Has each event's kernel stack recorded with it; all events of an instance have one then."""
+        assert self._instance is not None
+        with open(f"{self._root}/events/ftrace/kernel_stack/format", encoding="utf-8") as file:
+            described = parse_format(file.read())
+        if follow:
+            events |= {read_format(self._machine, category, name).id for category, name in EVENTS}
+        made = any(isinstance(tap, Tap) and tap.kind == "e" for _, tap in taps)
+        self._instance.write("options/stacktrace", "1")
+        fields = {field.name: field for field in described.fields}
+        return Stacks(described.id, fields, events, raw_functions(OWN_FRAMES) if made else [])
 
     def _event(self, tap: Tap) -> tuple[str, int, dict[str, Field]]:
         """An event, made if need be: its folder under events/, its id, its fields by name."""
@@ -181,6 +198,9 @@ class Attached:
         if self._names:
             version = tuple(self._machine.fact("kernel.version"))
             found.update(missed(self._root, self._names, version))
+        stacks = self._reader.stacks if self._reader is not None else None
+        if stacks is not None and stacks.missing:
+            found["kernel stacks"] = stacks.missing
         if self._follower is not None and self._follower.tasks.unknown:
             found["names or processes of tasks unknown"] = self._follower.tasks.unknown
         return found
@@ -223,19 +243,35 @@ class Attached:
             raise failed
 
 
-def _stream(ordinal: int, tap: Tap, fields: dict[str, Field]) -> Stream:
-    layout = {}
-    limits: dict[str, int] = {}
-    comm = pid = ""
+def _stream(ordinal: int, tap: Tap, fields: dict[str, Field], cpus: list[int]) -> Stream:
+    """The clause's view of its event. A value of the current task lies elsewhere in each CPU's records."""
+    layout: dict[str, Place] = {}
+    rules: dict[str, Rule] = {}
+    how = {source.how: source.column for source in tap.sources}
+    pid = how.get("pid", PROCESS if "pair" in how else "")
     for source in tap.sources:
-        if source.how == "field":
+        if source.how in ("field", "pair"):
             layout[source.column] = place_of(fields[source.field])
-            if source.limit:
-                limits[source.column] = source.limit
-        elif source.how == "comm":
-            comm = source.column
-        elif source.how == "pid":
-            pid = source.column
-    if comm or pid or tap.pid:
+        if source.how == "pair":
+            rules[source.column] = Rule(process=pid)
+    if "comm" in how or pid or tap.pid:
         layout[TID] = place_of(fields["common_pid"])
-    return Stream(ordinal, layout, comm, pid, limits, tap.pid)
+    constants = {one.column: one.value for one in tap.sources if one.how == "constant"}
+    stacks = [(one.column, one.value) for one in tap.sources if one.how == "kstack"]
+    stream = Stream(ordinal, layout, how.get("comm", ""), pid, rules, tap.pid, stacks, constants)
+    fetched = [one for one in tap.sources if one.fetched is not None]
+    apart = any(one.fetched is not None and one.fetched.cpus for one in fetched)
+    for cpu in cpus:
+        places, added = ({**layout}, {**rules}) if apart else (layout, rules)
+        try:
+            for source in fetched:
+                assert source.fetched is not None
+                places[source.column], rule = source.fetched.place(fields, cpu)
+                if rule is not None:
+                    added[source.column] = rule
+        except KeyError:  # it isn't online
+            continue
+        if not apart:
+            break
+        stream.layouts[cpu] = places, added
+    return stream

@@ -1,26 +1,25 @@
-"""Batches of ring buffer records: PackedBatch, and what is known of records in pages."""
+"""Batches of ring buffer records: FetchedBatch, and what is known of records in pages."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from unitrace.contract.model import Place
-from unitrace.kernel.packed import PackedBatch
+from unitrace.kernel.fetched import FetchedBatch, Rule
 
 from .pages import Found, Grid
 
 __all__ = ["RingBatch"]
 
 
-class RingBatch(PackedBatch):
-    """Records that ``found`` tells of, in the pages ``buffer``. ``limits``: bytes of a string column that
-    count, its NUL included.
+class RingBatch(FetchedBatch):
+    """Records that ``found`` tells of, in the pages ``buffer``; ``rules`` for some of their columns.
 
     Records lie at multiples of four bytes, often at regular ones: columns are cut out accordingly.
     """
 
-    __slots__ = ("grid", "limits")
+    __slots__ = ("grid",)
 
     def __init__(
         self,
@@ -29,24 +28,11 @@ class RingBatch(PackedBatch):
         found: Found,
         layout: Mapping[str, Place],
         extra: Mapping[str, Any] | None = None,
-        limits: Mapping[str, int] | None = None,
+        rules: Mapping[str, Rule] | None = None,
     ) -> None:
         super().__init__(clause, buffer, found.starts, layout, found.times, extra)
         self.grid: Grid | None = found.grid
-        self.limits = limits or {}
-
-    def values(self, name: str) -> Sequence[Any]:
-        """The column as Python ints and bytes, strings cut to their limit."""
-        held = super().values(name)
-        limit = self.limits.get(name, 0)
-        return [text[: limit - 1] for text in held] if limit else held
-
-    def _array(self, name: str) -> Any:
-        held: Any = super()._array(name)
-        limit = self.limits.get(name, 0)
-        if limit and held.dtype.kind == "S" and held.dtype.itemsize >= limit:
-            return held.astype(f"S{max(1, limit - 1)}")
-        return held
+        self.rules = rules or {}
 
     def _cut_out(self, dtype: str, offset: int) -> Any:
         import numpy as np

@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from unitrace.contract.errors import BackendError
 from unitrace.contract.model import Batch, Place
+from unitrace.kernel.fetched import Rule
 
 from .batch import RingBatch
 from .pages import Found, PageLayout, Walked, committed, walk, walk_arrays
 
 if TYPE_CHECKING:
     from .follow import Follower
+    from .stacks import Stacks
 
-__all__ = ["SMALL", "TID", "Reader", "Ring", "Stream"]
+__all__ = ["PROCESS", "SMALL", "TID", "Reader", "Ring", "Stream"]
 
 SMALL = 32
 """Pages of the first read of a ring, into a buffer that is there already."""
@@ -33,6 +37,9 @@ VECTOR_BYTES = 96 << 10
 """Committed bytes from which numpy decodes, if it has to be imported first."""
 
 VECTOR_BYTES_LOADED = 16 << 10
+
+STACK_TRIES, STACK_PAUSE = 50, 0.0002
+"""How often, and how many seconds apart, a ring is read for the stack of the last event in it."""
 
 
 class Ring:
@@ -91,10 +98,12 @@ def _pieces(buffer: bytearray, size: int) -> list[memoryview]:
 
 
 class Stream:
-    """One clause's view of an event's records: where its columns are. ``comm``, ``pid``: followed by
-    tid; ``limits``: longest strings; ``only``: the process whose events are wanted, 0 for all."""
+    """One clause's view of an event's records: where its columns are (``layouts`` where that depends on the
+    CPU), and the rules for some. ``comm``, ``pid``: followed by tid; ``stacks``: the ring's, and how
+    deep; ``only``: the
+    process whose events are wanted, 0 for all; ``constants``: columns that are the same for all."""
 
-    __slots__ = ("clause", "comm", "layout", "limits", "only", "pid")
+    __slots__ = ("clause", "comm", "constants", "layout", "layouts", "only", "pid", "rules", "stacks")
 
     def __init__(
         self,
@@ -102,25 +111,42 @@ class Stream:
         layout: Mapping[str, Place],
         comm: str = "",
         pid: str = "",
-        limits: Mapping[str, int] | None = None,
+        rules: Mapping[str, Rule] | None = None,
         only: int = 0,
+        stacks: Sequence[tuple[str, int]] = (),
+        constants: Mapping[str, Any] | None = None,
     ) -> None:
         self.clause = clause
         self.layout = layout
+        self.layouts: dict[int, tuple[Mapping[str, Place], Mapping[str, Rule]]] = {}
         self.comm = comm
         self.pid = pid
-        self.limits = limits or {}
+        self.rules = {} if rules is None else rules
         self.only = only
+        self.stacks = stacks
+        self.constants = constants or {}
+
+    def on(self, cpu: int) -> tuple[Mapping[str, Place], Mapping[str, Rule]]:
+        """Places and rules in the records of one CPU."""
+        if not self.layouts:
+            return self.layout, self.rules
+        try:
+            return self.layouts[cpu]
+        except KeyError:
+            raise BackendError(
+                f"CPU {cpu} came after the start: what its tasks are isn't recorded",
+                remedy="start again, or use --backend ebpf",
+            ) from None
 
 
-TID = "\0tid"
-"""Name of common_pid's place where a followed column needs it."""
+TID, PROCESS = "\0tid", "\0pid"
+"""Names of common_pid's place where a followed column needs it, and of the process where no column is it."""
 
 
 class Reader:
     """Turns the rings' pages into batches. ``streams``: event id to the clauses that want it."""
 
-    __slots__ = ("_waiting", "follower", "lost", "rings", "since", "streams")
+    __slots__ = ("_waiting", "follower", "lost", "rings", "since", "stacks", "streams")
 
     def __init__(
         self, rings: list[Ring], streams: Mapping[int, list[Stream]], follower: Follower | None = None
@@ -128,6 +154,7 @@ class Reader:
         self.rings = rings
         self.streams = streams
         self.follower = follower
+        self.stacks: Stacks | None = None
         self.since = 0
         self.lost = 0
         self._waiting: list[tuple[int, bytes, Walked]] = []
@@ -140,12 +167,16 @@ class Reader:
         if self.follower is not None:
             self._take(self._waiting)
             self.follower.settle()
+        if self.stacks is not None:
+            self._settle_stacks(self.stacks)
         for cpu, raw, walked in ready:
             for event, found in walked.events.items():
                 for stream in self.streams.get(event, ()):
-                    batch = self._batch(stream, cpu, raw, found)
+                    batch = self._batch(stream, cpu, raw, found, walked)
                     if len(batch):
                         yield batch
+            if self.stacks is not None:
+                self.stacks.forget(walked)
 
     def arm(self, since: int) -> None:
         """Take in what tasks did so far, and drop all else that happened before ``since`` (ns)."""
@@ -153,6 +184,15 @@ class Reader:
         self._take(self._waiting)
         if self.follower is not None:
             self.follower.settle()
+
+    def _settle_stacks(self, stacks: Stacks) -> None:
+        """Read on until each event that is there has its stack: it comes a few microseconds behind."""
+        for _ in range(STACK_TRIES):
+            if not stacks.waiting():
+                return
+            time.sleep(STACK_PAUSE)
+            self._take(self._waiting)
+        stacks.give_up()
 
     def close(self) -> None:
         """Close the rings."""
@@ -168,21 +208,28 @@ class Reader:
             self.lost += walked.lost
             if self.follower is not None:
                 self.follower.take(raw, walked)
+            if self.stacks is not None:
+                self.stacks.take(ring.cpu, raw, walked)
             into.append((ring.cpu, raw, walked))
 
-    def _batch(self, stream: Stream, cpu: int, raw: bytes, found: Found) -> RingBatch:
+    def _batch(self, stream: Stream, cpu: int, raw: bytes, found: Found, walked: Walked) -> RingBatch:
         if self.since and len(found.times) and found.times[0] < self.since:
             found = _later(found, self.since)
-        extra: dict[str, Any] = {"cpu": cpu}
+        extra: dict[str, Any] = {"cpu": cpu, **stream.constants}
+        layout, rules = stream.on(cpu)
         if stream.comm or stream.pid or stream.only:
             found = self._followed(stream, cpu, raw, found, extra)
-        return RingBatch(stream.clause, raw, found, stream.layout, extra, stream.limits)
+        if stream.stacks and self.stacks is not None:
+            frames = [self.stacks.of(walked, int(start)) for start in found.starts]
+            for column, depth in stream.stacks:
+                extra[column] = [one[:depth] for one in frames]
+        return RingBatch(stream.clause, raw, found, layout, extra, rules)
 
     def _followed(self, stream: Stream, cpu: int, raw: bytes, found: Found, extra: dict[str, Any]) -> Found:
         """Adds comm and pid to ``extra``; keeps the records of the process that is wanted."""
         assert self.follower is not None
         tasks = self.follower.tasks
-        thin = RingBatch(0, raw, found, stream.layout)
+        thin = RingBatch(0, raw, found, stream.on(cpu)[0])
         arrays = hasattr(found.times, "dtype")
         tids: Any = thin.array(TID) if arrays else thin.values(TID)
         times: Any = found.times

@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING
 
 from unitrace.contract.backend import describe
 from unitrace.contract.errors import BackendError
+from unitrace.contract.ir import Field
 from unitrace.contract.machine import Machine
 from unitrace.contract.model import Batch, Losses, Place, Snapshot
 from unitrace.contract.offer import Offer, Share
 from unitrace.kernel import cpus
 from unitrace.kernel.closing import close_behind, close_now
+from unitrace.kernel.fetched import Rule
 
 from . import records, syscall
 from .columns import FIXED, field_place
 from .plan import Plan
 from .reader import Decoder, Follower, Stream
 from .ring import PAGE, Ring, open_ring
+from .sampling import threads
 from .survey import explained
 
 if TYPE_CHECKING:
@@ -52,6 +55,7 @@ class PerfAttachment:
         self.notes: list[str] = []
         self._fds: list[int] = []  # of probes: their close waits
         self._plain: list[int] = []  # of software events: theirs doesn't
+        self._armed: list[int] = []  # what start() enables
         self._rings: list[Ring] = []
         self._task_rings: list[Ring] = []
         self._dynamic: DynamicEvents | None = None
@@ -82,7 +86,7 @@ class PerfAttachment:
     def _open(self, plans: list[tuple[Share, Plan]], kib: int, names: bool, followed: bool) -> None:
         online = cpus.online()
         self._files = _allow_files((len(plans) + 2) * len(online) + 64)
-        layouts = [self._layout(share, plan) for share, plan in plans]
+        made = [self._made(share, plan) for share, plan in plans]
         wanted, task_kib = kib, min(kib, TASK_KIB)
         limit = self.machine.fact("perf.ring_kib")
         if isinstance(limit, int) and limit:  # so that all CPUs get the same, not the first most
@@ -93,8 +97,8 @@ class PerfAttachment:
             base = self._software(cpu, 0, kib)
             ring = self._ring(base, cpu, kib)
             self._rings.append(ring)
-            for (share, plan), (config, layout) in zip(plans, layouts):
-                self._stream(share, plan, config, layout, ring)
+            for (share, plan), event in zip(plans, made):
+                self._stream(share, plan, event, ring)
             if followed:
                 flags = syscall.TASK | ((syscall.COMM | syscall.COMM_EXEC) if names else 0)
                 self._task_rings.append(self._ring(self._software(cpu, flags, task_kib), cpu, task_kib))
@@ -133,9 +137,11 @@ class PerfAttachment:
         self._plain.append(fd)
         return fd
 
-    def _opened(self, attr: bytes, cpu: int, what: str) -> int:
+    def _opened(self, attr: bytes, cpu: int, what: str, task: int = -1) -> int:
         try:
-            return syscall.open_event(attr, cpu=cpu)
+            return syscall.open_event(attr, cpu=cpu, pid=task)
+        except ProcessLookupError:
+            raise
         except OSError as error:
             answer = explained(self.machine, error.errno or errno.EIO)
             raise BackendError(f"{what} can't be opened: {answer.reason}", remedy=answer.remedy) from None
@@ -149,66 +155,74 @@ class PerfAttachment:
                 remedy="ulimit -l, or sysctl kernel.perf_event_mlock_kb",
             ) from None
 
-    def _layout(self, share: Share, plan: Plan) -> tuple[int, Mapping[str, Place]]:
-        """perf_event_attr.config and the layout of the samples; makes the tracefs event where one is used."""
+    def _made(self, share: Share, plan: Plan) -> tuple[int, Mapping[str, Field]]:
+        """perf_event_attr.config, and the event's fields; makes the tracefs event where one is used."""
         if plan.way != "dynamic":
-            return plan.config, dict(plan.layout)
+            return plan.config, {}
         from unitrace.kernel import formats, tracefs
         from unitrace.kernel.dynamic import DynamicEvents
 
         if self._dynamic is None:
             self._dynamic = DynamicEvents(tracefs.root(self.machine))
         name = f"e{share.clause.ordinal}_{os.getpid()}"
-        made = self._dynamic.add(plan.kind, name, plan.place, [f"{field}={how}" for field, how in plan.fetch])
+        fetches = [[f"{field}={how}" for field, how in one] for one in plan.fetch]
+        made = self._dynamic.add(plan.kind, name, plan.places[0], fetches[0])
+        for place, fetch in zip(plan.places[1:], fetches[1:]):
+            self._dynamic.extend(made, plan.kind, place, fetch)
         if plan.kind in ("p", "r"):
             self._profiled[made.name] = share.clause.ordinal
         with open(f"{made.dir}/format", "rb", buffering=0) as file:
             format = formats.parse_format(file.readall().decode())
-        fields = {field.name: field for field in format.fields}
-        own = {column: field_place(fields[field]) for column, field in plan.fields}
-        return made.id, {**FIXED, **own}
+        return made.id, {field.name: field for field in format.fields}
 
-    def _stream(self, share: Share, plan: Plan, config: int, layout: Mapping[str, Place], ring: Ring) -> None:
-        target = ctypes.create_string_buffer(os.fsencode(plan.target)) if plan.target else None
-        attr = syscall.attr(
-            plan.type,
-            config,
-            flags=FLAGS,
-            sample_type=SAMPLE | (syscall.SAMPLE_REGS_INTR if plan.regs else 0),
-            read_format=syscall.FORMAT_LOST if self._counts_lost else 0,
-            watermark=ring.size // 4,  # without one, "wakeup every 0 events" is every event
-            config1=ctypes.addressof(target) if target else 0,
-            config2=plan.offset,
-            regs=plan.regs,
-        )
+    def _stream(self, share: Share, plan: Plan, event: tuple[int, Mapping[str, Field]], ring: Ring) -> None:
+        """The clause's event on one CPU; with a process, one for each of its threads there."""
         what = describe(share.clause.probe)
-        fd = self._opened(attr, ring.cpu, what)
-        self._fds.append(fd)
-        syscall.set_output(fd, ring.fd)
-        if plan.filter:
+        layout, rules = _layout(plan, event[1], ring.cpu)
+        target = ctypes.create_string_buffer(os.fsencode(plan.target)) if plan.target else None
+        tasks = threads(plan.pid) if plan.pid else [-1]
+        if not tasks:
+            raise BackendError(f"{what}: process {plan.pid} has ended")
+        for task in tasks:
+            attr = _attr(plan, event[0], target, ring, self._counts_lost)
             try:
-                syscall.set_filter(fd, plan.filter)
+                fd = self._opened(attr, ring.cpu, what, task)
+            except ProcessLookupError:  # the thread has ended meanwhile
+                continue
+            (self._plain if plan.way == "sampled" else self._fds).append(fd)
+            self._armed.append(fd)
+            syscall.set_output(fd, ring.fd)
+            self._filter(fd, plan.filter)
+            id = syscall.event_id(fd)
+            if plan.way == "tracepoint" and ring is self._rings[0]:
+                self._shared[what] = fd
+            self._streams[id] = Stream(
+                share.clause.ordinal,
+                ring.cpu,
+                layout,
+                rules=rules,
+                constants=dict(plan.constants),
+                stacks=dict(plan.stacks),
+                raw_size=plan.raw_size,
+                comm=plan.comm,
+                tgid=plan.tgid,
+                usermode=plan.usermode,
+                sampled=plan.way == "sampled",
+                fd=fd,
+                id=id,
+            )
+
+    def _filter(self, fd: int, text: str) -> None:
+        if text:
+            try:
+                syscall.set_filter(fd, text)
             except OSError as error:
-                raise BackendError(f"perf refuses the filter {plan.filter!r} ({error.strerror})") from None
-        id = syscall.event_id(fd)
-        if plan.way == "tracepoint" and ring is self._rings[0]:
-            self._shared[what] = fd
-        self._streams[id] = Stream(
-            share.clause.ordinal,
-            ring.cpu,
-            layout,
-            cut=dict(plan.cut),
-            raw_size=plan.raw_size,
-            comm=plan.comm,
-            tgid=plan.tgid,
-            fd=fd,
-            id=id,
-        )
+                raise BackendError(f"perf refuses the filter {text!r} ({error.strerror})") from None
 
     # --- running -----------------------------------------------------------------------------
 
     def start(self) -> None:
-        for fd in self._fds:
+        for fd in self._armed:
             syscall.enable(fd)
 
     def read(self) -> Iterator[Batch]:
@@ -246,14 +260,19 @@ class PerfAttachment:
         lost: dict[int, int] = {}
         if self._counts_lost or self._stopped:
             for stream in self._streams.values():
+                if stream.sampled and not self._counts_lost:
+                    continue  # it counts what it samples one of; LOST records tell
                 held = os.read(stream.fd, 16)
                 if self._counts_lost:
                     (count,) = struct.unpack_from("<8xQ", held)
                 else:
                     count = struct.unpack_from("<Q", held)[0] - stream.received
                 lost[stream.cpu] = lost.get(stream.cpu, 0) + count
+            if not self._counts_lost and any(one.sampled for one in self._streams.values()):
+                for cpu, count in self._decoder.lost.items():
+                    lost[cpu] = max(lost.get(cpu, 0), count)
         else:
-            lost = self._decoder.lost
+            lost = dict(self._decoder.lost)
         found = {f"perf ring full on CPU {cpu}": count for cpu, count in lost.items() if count > 0}
         found.update(self._decoder.other_lost)
         if self._profiled and self._dynamic:
@@ -261,7 +280,7 @@ class PerfAttachment:
         return found
 
     def stop(self) -> None:
-        for fd in self._fds:
+        for fd in self._armed:
             syscall.disable(fd)
         if not self._stopped:
             self._note_programs()
@@ -275,7 +294,7 @@ class PerfAttachment:
             ring.close()
         close_now(self._plain)
         held, self._fds = self._fds, []
-        self._rings, self._task_rings, self._plain = [], [], []
+        self._rings, self._task_rings, self._plain, self._armed = [], [], [], []
         self._streams.clear()
         self._shared.clear()
         files, self._files = self._files, None
@@ -290,6 +309,58 @@ class PerfAttachment:
                 dynamic.close()
             if files:
                 _limit_files(files)
+
+
+def _attr(
+    plan: Plan, config: int, target: ctypes.Array[ctypes.c_char] | None, ring: Ring, lost: bool
+) -> bytes:
+    """The perf_event_attr of a clause's event."""
+    flags, sample = FLAGS, SAMPLE
+    if plan.way == "sampled":
+        sample &= ~syscall.SAMPLE_RAW
+    if plan.hertz:
+        flags |= syscall.FREQ
+    if plan.pid:
+        flags |= syscall.INHERIT
+    if plan.regs:
+        sample |= syscall.SAMPLE_REGS_INTR
+    spaces = {space for _, (space, _) in plan.stacks}
+    if spaces:
+        sample |= syscall.SAMPLE_CALLCHAIN
+        flags |= 0 if "kernel" in spaces else syscall.EXCLUDE_CALLCHAIN_KERNEL
+        flags |= 0 if "user" in spaces else syscall.EXCLUDE_CALLCHAIN_USER
+    config1 = ctypes.addressof(target) if target is not None else 0
+    if plan.breakpoint:
+        config, config1 = 0, plan.config
+    return syscall.attr(
+        plan.type,
+        config,
+        flags=flags,
+        sample_type=sample,
+        read_format=syscall.FORMAT_LOST if lost else 0,
+        watermark=ring.size // 4,  # without one, "wakeup every 0 events" is every event
+        config1=config1,
+        config2=plan.offset,
+        regs=plan.regs,
+        period=plan.period,
+        bp_type=plan.breakpoint,
+    )
+
+
+def _layout(
+    plan: Plan, fields: Mapping[str, Field], cpu: int
+) -> tuple[Mapping[str, Place], Mapping[str, Rule]]:
+    """Where the columns lie in one CPU's samples, and what is to do with some."""
+    if plan.way != "dynamic":
+        return dict(plan.layout), {}
+    layout, rules = dict(FIXED), {}
+    for column, value in plan.values:
+        layout[column], rule = value.place(fields, cpu, records.RAW)
+        if rule is not None:
+            rules[column] = rule
+    for column, name in plan.pairs:
+        layout[column], rules[column] = field_place(fields[name]), Rule(process="pid")
+    return layout, rules
 
 
 def _missed(path: str, events: Mapping[str, int]) -> dict[str, int]:

@@ -71,8 +71,6 @@ def _why(expr: Expr) -> tuple[str, str]:
             f"perf can't follow a tracepoint's pointer ({spelled(expr)})",
             "use --backend ebpf, or ftrace where it has eprobes (5.15)",
         )
-    if isinstance(expr, Site) and expr.name in ("kstack", "ustack"):
-        return "perf call stacks aren't read yet", "use --backend ebpf"
     return f"perf's samples hold no {spelled(expr)}", "use --backend ebpf"
 
 
@@ -88,7 +86,7 @@ def regs_wanted(columns: tuple[Column, ...], probe: Probe, arch: Architecture) -
         expr = column.value
         if not isinstance(expr, Site):
             raise Unserved("samples of a PMU probe hold registers, no memory")
-        if expr.name in FIXED or expr.name in TRACKED or expr.name == "func":
+        if expr.name in FIXED or expr.name in TRACKED:
             continue
         name = _register(expr, probe, arch, returns)
         scalar = isinstance(column.type, (Int, Enum, Pointer, Bool, Symbol))
@@ -123,8 +121,6 @@ def register_layout(
         if expr in wanted:
             at = first + 8 * registers.rank(mask, wanted[expr])
             layout[column.name] = _place(column.type, at, column.type.size)
-        elif isinstance(expr, Site) and expr.name == "func":
-            layout[column.name] = Place(records.RAW + RAW_HEAD, 8)
     return layout
 
 

@@ -1,6 +1,6 @@
 """Probes through tracefs: a dynamic event with fetch arguments, opened by its id.
 
-Strings and stack arguments need it. So do the strings that a system call's tracepoint points to: perf
+Strings, memory and stack arguments need it. So do the strings that a system call's tracepoint points to: perf
 can't follow a tracepoint's pointer, and an eprobe, which could, never fires for perf (eprobe_register()
 has nothing to do at TRACE_REG_PERF_REGISTER, 5.15 to 7.3). But the call's entry function gets the
 same arguments, in the caller's struct pt_regs, right after the tracepoint, whenever the tracepoint
@@ -9,64 +9,31 @@ fires: ``__x64_sys_openat`` for ``syscalls:sys_enter_openat``, both made by SYSC
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
-from unitrace.contract.ir import Clause, Expr, Probe, Site, Text
+from unitrace.contract.ir import Clause, Probe, Site
 from unitrace.contract.machine import Machine
 from unitrace.contract.offer import Share, share
 from unitrace.contract.probes import BY_NAME
-from unitrace.contract.types import Enum, Int
-from unitrace.kernel import arch, fetchargs, filters, functions
+from unitrace.kernel import arch, fetchargs, functions
+from unitrace.kernel.arguments import Arguments, Value
 
 from .columns import FIXED, TRACKED, Unserved
-from .plan import Plan, need, pushed, tracked
+from .plan import Plan, constants_of, need, pushed, stacks_of, tracked, user_address
 
-__all__ = ["Fetched", "function_name", "probe_event", "syscall_entry"]
-
-_GENERIC = filters.named_fields((), "")
-
-
-class Fetched:
-    """The fetch arguments of one probe, each made when it is first asked for. ``fields``: expression
-    to (name in the event, fetch argument)."""
-
-    def __init__(
-        self, probe: Probe, architecture: arch.Architecture, sites: fetchargs.Sites | None = None
-    ) -> None:
-        self.probe = probe
-        self.arch = architecture
-        self.sites = sites
-        self.fields: dict[Expr, tuple[str, str]] = {}
-
-    def field(self, expr: Expr) -> str:
-        """The event's field that holds ``expr``. Raises Unfetchable."""
-        found = self.fields.get(expr)
-        if found is None:
-            text = fetchargs.fetch(expr, self.probe, self.arch, self.sites)
-            found = self.fields[expr] = (f"v{len(self.fields)}", text)
-        return found[0]
-
-    def naming(self, site: Site) -> filters.Named | None:
-        """What a filter calls a value: what every event has, or an integer that is fetched."""
-        generic = _GENERIC(site)
-        if generic is not None or not isinstance(site.type, (Int, Enum)):
-            return generic
-        try:
-            return filters.Named(self.field(site), site.type.size, site.type.signed)
-        except fetchargs.Unfetchable:
-            return None
+__all__ = ["by_event", "function_name", "probe_event", "syscall_entry"]
 
 
 def probe_event(machine: Machine, clause: Clause) -> Share:
     """The share of a clause on a function. Raises Unserved, NotStreamable."""
     probe = clause.probe
-    fetched = Fetched(probe, arch.architecture(str(machine.fact("kernel.arch"))))
+    arguments = Arguments(machine, probe, arch.architecture(str(machine.fact("kernel.arch"))))
     returns, user = BY_NAME[probe.kind].returns, probe.kind.startswith("u")
     kind = ("u" if user else "") + ("r" if returns else "p")
     place = f"{probe.scope}:{probe.address:#x}" if user else function_name(probe)
     if probe.offset and not user:
         place = f"{place}+{probe.offset}"
-    return _by_event(machine, clause, fetched, kind, place, "tracefs event")
+    return by_event(machine, clause, [(place, arguments)], kind, "tracefs event")
 
 
 def function_name(probe: Probe) -> str:
@@ -98,45 +65,53 @@ def syscall_entry(machine: Machine, clause: Clause, event: str) -> Share:
         offset = architecture.register_offset(architecture.syscall_arguments[number])
         return f"+{offset}({regs})"
 
-    fetched = Fetched(clause.probe, architecture, from_regs)
-    return _by_event(machine, clause, fetched, "p", function, f"tracefs event on {function}")
+    arguments = Arguments(machine, clause.probe, architecture, from_regs)
+    return by_event(machine, clause, [(function, arguments)], "p", f"tracefs event on {function}")
 
 
-def _by_event(machine: Machine, clause: Clause, fetched: Fetched, kind: str, place: str, how: str) -> Share:
-    taken, text = pushed(clause, fetched.naming)
+def by_event(
+    machine: Machine, clause: Clause, places: Sequence[tuple[str, Arguments]], kind: str, how: str
+) -> Share:
+    """The share of a clause whose event is made at ``places``, with the arguments that each has there.
+    Raises Unserved, NotStreamable."""
+    first = places[0][1]
+    taken, text = pushed(clause, first.naming)
     mine = share(clause, accepts=taken, whole=False, how=how)
-    named: dict[str, str] = {}
-    cut: dict[str, int] = {}
+    stacks, constants = stacks_of(mine.columns), constants_of(machine, clause, mine.columns)
+    apart = {name for name, _ in (*stacks, *constants)}
+    pairs: list[tuple[str, str]] = []
+    wanted = []
     for column in mine.columns:
         expr = column.value
-        if isinstance(expr, Site) and (expr.name in FIXED or expr.name in TRACKED):
+        if isinstance(expr, Site) and (expr.name in FIXED or expr.name in TRACKED or column.name in apart):
             continue
-        try:
-            named[column.name] = fetched.field(expr)
-        except fetchargs.Unfetchable as no:
-            raise Unserved(no.reason, no.remedy) from None
-        if isinstance(expr, Text):
-            limit = getattr(expr.limit, "value", None)
-            most = min(expr.type.size, limit) if isinstance(limit, int) else expr.type.size
-            cut[column.name] = max(0, most - 1)
-    used = _used(fetched, named, text)
+        if isinstance(expr, Site) and expr.name == "func" and user_address(column):
+            pairs.append((column.name, "__probe_func" if kind == "ur" else "__probe_ip"))
+            continue
+        wanted.append(column)
+    try:
+        values = [(column.name, first.value(column.value)) for column in wanted]
+        fetches = [first.fetches((value for _, value in values), text)]
+        for _, others in places[1:]:  # what the filter names is made in the same order everywhere
+            pushed(clause, others.naming)
+            same: list[Value] = [others.value(column.value) for column in wanted]
+            if [one.names for one in same] != [value.names for _, value in values]:
+                raise Unserved("the probe's places have arguments of different kinds")
+            fetches.append(others.fetches(same, text))
+    except fetchargs.Unfetchable as no:
+        raise Unserved(no.reason, no.remedy) from None
     comm, tgid = tracked(machine, mine.columns)
     plan = Plan(
         "dynamic",
         kind=kind,
-        place=place,
-        fetch=tuple(used.items()),
-        cut=tuple(cut.items()),
-        fields=tuple(named.items()),
+        places=tuple(place for place, _ in places),
+        fetch=tuple(fetches),
+        values=tuple(values),
+        pairs=tuple(pairs),
+        constants=constants,
+        stacks=stacks,
         filter=text,
         comm=comm,
         tgid=tgid,
     )
     return mine.replace(plan=plan)
-
-
-def _used(fetched: Fetched, named: Mapping[str, str], text: str) -> dict[str, str]:
-    """Field to fetch argument, of the fields that a column or the filter names."""
-    columns = set(named.values())
-    words = set(text.replace("(", " ").replace(")", " ").replace("!", " ").split())
-    return {name: how for name, how in fetched.fields.values() if name in columns or name in words}

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from unitrace.contract.backend import describe
 from unitrace.contract.errors import BackendError, ProbeError
-from unitrace.contract.ir import Clause, Text
+from unitrace.contract.ir import Clause, Load, Site, Text
 from unitrace.contract.machine import Machine
 from unitrace.contract.offer import Answered, NotStreamable, Offer, Refusal, Request, Share, share
 from unitrace.contract.probes import BY_NAME
 from unitrace.kernel import filters, formats
+from unitrace.kernel.current import OF_TASK
 
 from . import columns as places
 from .columns import FIXED, Unserved
 from .events import syscall_entry
-from .plan import Plan, need, pushed, tracked
+from .plan import Plan, need, pushed, stacks_of, tracked
 from .probing import KERNEL, probe_share
+from .sampling import SAMPLED, sampled_share
+from .static import usdt_share
 
 __all__ = ["answer"]
 
@@ -32,7 +35,7 @@ def answer(backend: str, machine: Machine, request: Request) -> Answered:
     shares = []
     for clause in request.clauses:
         try:
-            shares.append(_share(machine, clause))
+            shares.append(_share(machine, clause, request.options.pid))
         except Unserved as no:
             return Refusal(backend, no.reason, no.remedy, clause)
         except NotStreamable as no:
@@ -46,7 +49,7 @@ def answer(backend: str, machine: Machine, request: Request) -> Answered:
         and one.plan.way == "pmu"
         and one.clause.probe.kind in ("kretprobe", "fexit")
     )
-    user = any(one.clause.probe.kind in ("uprobe", "uretprobe") for one in shares)
+    user = any(one.clause.probe.kind in ("uprobe", "uretprobe", "usdt") for one in shares)
     streamed = EVENT_NS if any(one.accepted is None for one in shares) else (EVENT_NS + REJECTED_NS) // 2
     cost = UPROBE_NS if user else streamed
     dynamic = any(isinstance(one.plan, Plan) and one.plan.way == "dynamic" for one in shares)
@@ -54,12 +57,16 @@ def answer(backend: str, machine: Machine, request: Request) -> Answered:
     return Offer(backend, request, tuple(shares), cost, start_ms, exact=not caveats, caveats=caveats)
 
 
-def _share(machine: Machine, clause: Clause) -> Share:
+def _share(machine: Machine, clause: Clause, pid: int) -> Share:
     kind = clause.probe.kind
     if kind in ("tracepoint", "syscall"):
         return _tracepoint(machine, clause)
     if kind in (*KERNEL, "uprobe", "uretprobe"):
         return probe_share(machine, clause)
+    if kind in SAMPLED:
+        return sampled_share(machine, clause, pid)
+    if kind == "usdt":
+        return usdt_share(machine, clause)
     if BY_NAME[kind].by == "engine":
         raise Unserved(f"{kind} is fired in user space")
     raise Unserved(f"perf has no {kind} probes here", "use --backend ebpf")
@@ -73,7 +80,8 @@ def _tracepoint(machine: Machine, clause: Clause) -> Share:
     try:
         return _by_id(machine, clause, category, event)
     except Unserved as no:
-        if category != "syscalls" or not isinstance(no.expr, Text):
+        memory = isinstance(no.expr, (Text, Load)) or (isinstance(no.expr, Site) and no.expr.name in OF_TASK)
+        if category != "syscalls" or not memory:
             raise
         try:
             return syscall_entry(machine, clause, event)
@@ -89,13 +97,21 @@ def _by_id(machine: Machine, clause: Clause, category: str, event: str) -> Share
         naming = filters.tracepoint_naming(machine, category, event, format.fields)
     taken, text = pushed(clause, naming)
     mine = share(clause, accepts=taken, whole=False, how="tracepoint")
-    layout = dict(FIXED)
+    layout, stacks = dict(FIXED), stacks_of(mine.columns)
     for column in mine.columns:
+        if column.name in dict(stacks):
+            continue
         place = places.site_place(column, fields)
         if place is not None:
             layout[column.name] = place
     comm, tgid = tracked(machine, mine.columns)
     plan = Plan(
-        "tracepoint", config=format.id, layout=tuple(layout.items()), filter=text, comm=comm, tgid=tgid
+        "tracepoint",
+        config=format.id,
+        layout=tuple(layout.items()),
+        stacks=stacks,
+        filter=text,
+        comm=comm,
+        tgid=tgid,
     )
     return mine.replace(plan=plan)

@@ -9,23 +9,28 @@ from unitrace.contract.machine import Answer, Machine
 from unitrace.contract.model import Column, Place
 from unitrace.contract.offer import conjuncts
 from unitrace.contract.record import Record
+from unitrace.contract.types import Stack, Symbol
 from unitrace.kernel import filters
+from unitrace.kernel.arguments import Value
 
 from . import syscall
 from .columns import Unserved
 
-__all__ = ["Plan", "need", "pushed", "tracked"]
+__all__ = ["Plan", "constants_of", "need", "pushed", "stacks_of", "tracked", "user_address"]
 
 
 class Plan(Record):
     """How one clause's event is opened, and read: this backend's notes in a Share.
 
-    ``way``: "tracepoint", "pmu" or "dynamic". ``type``, ``config``, ``target``, ``offset``, ``regs``: of
-    perf_event_attr (``target``: the function or path of a PMU probe). ``kind``, ``place``, ``fetch``
-    (field to fetch argument), ``fields`` (column to field), ``cut`` (column to the most bytes of its
-    string): of a tracefs event, whose layout is known when it is made. ``layout``: column to Place,
-    else; ``raw_size``: what that counts on, 0: nothing. ``filter``: as text. ``comm``, ``tgid``:
-    whether those columns are asked for.
+    ``way``: "tracepoint", "pmu", "dynamic" or "sampled". ``type``, ``config``, ``target``, ``offset``,
+    ``regs``, ``period`` (``hertz``: so many a second), ``breakpoint``: of perf_event_attr (``target``: the
+    function or path of a PMU probe). ``kind``, ``places``, ``fetch`` (for each place, field to fetch
+    argument), ``values`` (column to where it is): of a tracefs event, whose layout is known when it is
+    made. ``layout``: column to Place, else; ``raw_size``: what that counts on, 0: nothing. ``pairs``:
+    columns of user addresses, to the event's field. ``constants``: columns that are the same in every
+    sample. ``stacks``: column to ("kernel" or "user", depth). ``usermode``: whether that is asked for.
+    ``filter``: as text. ``comm``, ``tgid``: whether those columns are asked for. ``pid``: only this
+    process's events (0: all).
     """
 
     way: str
@@ -34,16 +39,56 @@ class Plan(Record):
     target: str = ""
     offset: int = 0
     regs: int = 0
+    period: int = 1
+    hertz: bool = False
+    breakpoint: int = 0
     kind: str = ""
-    place: str = ""
-    fetch: tuple[tuple[str, str], ...] = ()
-    fields: tuple[tuple[str, str], ...] = ()
-    cut: tuple[tuple[str, int], ...] = ()
+    places: tuple[str, ...] = ()
+    fetch: tuple[tuple[tuple[str, str], ...], ...] = ()
+    values: tuple[tuple[str, Value], ...] = ()
     layout: tuple[tuple[str, Place], ...] = ()
     raw_size: int = 0
+    pairs: tuple[tuple[str, str], ...] = ()
+    constants: tuple[tuple[str, int], ...] = ()
+    stacks: tuple[tuple[str, tuple[str, int]], ...] = ()
+    usermode: bool = False
     filter: str = ""
     comm: bool = False
     tgid: bool = False
+    pid: int = 0
+
+
+def stacks_of(columns: tuple[Column, ...]) -> tuple[tuple[str, tuple[str, int]], ...]:
+    """The call stacks among the columns: which, and how deep. Raises Unserved."""
+    found = []
+    for column in columns:
+        if isinstance(column.type, Stack) and isinstance(column.value, Site):
+            if column.type.mode == "build_id":
+                raise Unserved("samples hold no build ids of a stack's files", "use another stack mode")
+            found.append((column.name, (column.type.space, column.type.depth)))
+    return tuple(found)
+
+
+def constants_of(
+    machine: Machine, clause: Clause, columns: tuple[Column, ...]
+) -> tuple[tuple[str, int], ...]:
+    """The address of the probed kernel function, where it is asked for. Raises Unserved."""
+    from unitrace.kernel.functions import address
+
+    found = []
+    for column in columns:
+        if isinstance(column.value, Site) and column.value.name == "func" and not user_address(column):
+            # not the record's own address: with IBT the probe stands behind the function's first instruction
+            at = 0 if clause.probe.offset else address(machine, clause.probe.name)
+            if not at:
+                raise Unserved(f"the address of {clause.probe.name} isn't known", "use --backend ebpf")
+            found.append((column.name, at))
+    return tuple(found)
+
+
+def user_address(column: Column) -> bool:
+    """Whether the column's values are addresses in a process."""
+    return isinstance(column.type, Symbol) and column.type.space == "user"
 
 
 def need(answer: Answer) -> None:
@@ -54,7 +99,10 @@ def need(answer: Answer) -> None:
 def tracked(machine: Machine, columns: tuple[Column, ...]) -> tuple[bool, bool]:
     """Whether comm and pid are asked for; they are another's in a container."""
     names = {column.value.name for column in columns if isinstance(column.value, Site)}
-    comm, tgid = "comm" in names, "pid" in names
+    processes = any(map(user_address, columns)) or any(
+        isinstance(one.type, Stack) and one.type.space == "user" for one in columns
+    )
+    comm, tgid = "comm" in names, "pid" in names or processes
     if comm or tgid:
         need(machine.answer("perf.initial_pid_namespace"))
     return comm, tgid
@@ -62,12 +110,5 @@ def tracked(machine: Machine, columns: tuple[Column, ...]) -> tuple[bool, bool]:
 
 def pushed(clause: Clause, naming: filters.Naming) -> tuple[Callable[[Expr], bool], str]:
     """Which conjuncts of the predicate the kernel's filter decides, and that filter."""
-    texts: dict[Expr, str] = {}
-    room = filters.FILTER_MAX
-    for part in conjuncts(clause.predicate):
-        text = filters.filter_text(part, naming)
-        if text is not None and part not in texts and len(text) + 6 <= room:
-            texts[part] = text
-            room -= len(text) + 6
-    whole = " && ".join(f"({text})" for text in texts.values()) if len(texts) > 1 else "".join(texts.values())
-    return texts.__contains__, whole
+    parts, text = filters.filtered(conjuncts(clause.predicate), naming)
+    return parts.__contains__, text

@@ -10,17 +10,18 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from unitrace.contract.ir import Clause, Site
+from unitrace.contract.ir import Clause
 from unitrace.contract.machine import Machine
 from unitrace.contract.offer import Share, conjuncts, share
 from unitrace.contract.probes import BY_NAME
 from unitrace.kernel import arch, filters
+from unitrace.kernel.arguments import Arguments
 
 from . import columns as places
 from . import registers
 from .columns import Unserved
-from .events import Fetched, function_name, probe_event
-from .plan import Plan, need, pushed, tracked
+from .events import function_name, probe_event
+from .plan import Plan, constants_of, need, pushed, stacks_of, tracked
 
 __all__ = ["probe_share"]
 
@@ -67,11 +68,10 @@ def _prefers_dynamic(machine: Machine, clause: Clause) -> bool:
         return True
     if kind not in KERNEL:
         return False
-    architecture = arch.architecture(str(machine.fact("kernel.arch")))
-    fetched = Fetched(clause.probe, architecture)
+    arguments = Arguments(machine, clause.probe, arch.architecture(str(machine.fact("kernel.arch"))))
     for part in conjuncts(clause.predicate):
-        before = len(fetched.fields)
-        if filters.filter_text(part, fetched.naming) is not None and len(fetched.fields) > before:
+        before = len(arguments.fields)
+        if filters.filter_text(part, arguments.naming) is not None and len(arguments.fields) > before:
             return True
     return False
 
@@ -83,15 +83,16 @@ def _pmu(machine: Machine, clause: Clause) -> Share:
     taken, text = pushed(clause, filters.named_fields((), ""))
     mine = share(clause, accepts=taken, whole=False, how=f"{'uprobe' if user else 'kprobe'} PMU")
     architecture = arch.architecture(str(machine.fact("kernel.arch")))
-    wanted = places.regs_wanted(mine.columns, probe, architecture)
+    stacks = stacks_of(mine.columns)
+    constants = () if user else constants_of(machine, clause, mine.columns)
+    apart = {name for name, _ in (*stacks, *constants)}
+    columns = tuple(one for one in mine.columns if one.name not in apart)
+    wanted = places.regs_wanted(columns, probe, architecture)
     if wanted:
         need(machine.answer("perf.regs"))
-    func = any(isinstance(one.value, Site) and one.value.name == "func" for one in mine.columns)
-    if func and (user or probe.offset):
-        raise Unserved("the address of the function isn't in a PMU probe's sample")
     mask = registers.mask_of(wanted.values())
     size = places.raw_size(returns)
-    layout = places.register_layout(mine.columns, wanted, mask, size)
+    layout = places.register_layout(columns, wanted, mask, size)
     comm, tgid = tracked(machine, mine.columns)
     plan = Plan(
         "pmu",
@@ -102,6 +103,8 @@ def _pmu(machine: Machine, clause: Clause) -> Share:
         regs=mask,
         layout=tuple(layout.items()),
         raw_size=size,
+        constants=constants,
+        stacks=stacks,
         filter=text,
         comm=comm,
         tgid=tgid,

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from unitrace.contract.errors import BackendError
 from unitrace.contract.model import VECTOR_FROM, Place
+from unitrace.kernel.fetched import FetchedBatch, Rule
 from unitrace.kernel.packed import PackedBatch
 from unitrace.kernel.tasks import Tasks
 
 from . import records
+from .chains import FRAMES_MAX, split, taken
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from .records import Starts
 
-__all__ = ["Decoder", "Follower", "Samples", "Stream"]
+__all__ = ["Decoder", "Follower", "Stream"]
 
 NO_TASK = 0xFFFFFFFF
 """What perf says of a task that is already reaped."""
@@ -32,9 +32,14 @@ _LOST = struct.Struct("<16xQ")  # id, lost
 
 
 class Stream:
-    """One clause's events of one CPU. ``received``: samples read so far; ``id``: of the perf event."""
+    """One clause's events of one CPU. ``rules``: for some columns; ``constants``: columns that are the same
+    for all; ``stacks``: column to ("kernel" or "user", depth), where samples have call chains; ``sampled``:
+    they have no raw data; ``received``: samples read so far; ``id``: of the perf event."""
 
-    __slots__ = ("clause", "comm", "cpu", "cut", "fd", "id", "layout", "raw_size", "received", "tgid")
+    __slots__ = (
+        "clause", "comm", "constants", "cpu", "fd", "id", "layout", "raw_size", "received", "rules",
+        "sampled", "stacks", "tgid", "usermode",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -42,47 +47,31 @@ class Stream:
         cpu: int,
         layout: Mapping[str, Place],
         *,
-        cut: Mapping[str, int] | None = None,
+        rules: Mapping[str, Rule] | None = None,
+        constants: Mapping[str, Any] | None = None,
+        stacks: Mapping[str, tuple[str, int]] | None = None,
         raw_size: int = 0,
         comm: bool = False,
         tgid: bool = False,
+        usermode: bool = False,
+        sampled: bool = False,
         fd: int = -1,
         id: int = 0,
     ) -> None:
         self.clause = clause
         self.cpu = cpu
         self.layout = layout
-        self.cut = cut or {}
+        self.rules = rules or {}
+        self.constants = constants or {}
+        self.stacks = stacks or {}
         self.raw_size = raw_size
         self.comm = comm
         self.tgid = tgid
+        self.usermode = usermode
+        self.sampled = sampled
         self.fd = fd
         self.id = id
         self.received = 0
-
-
-class Samples(PackedBatch):
-    """Samples of one clause and CPU. ``cut``: columns whose strings are longer in the record than the
-    program asked for, and their length."""
-
-    __slots__ = ("cut",)
-
-    cut: Mapping[str, int]
-
-    def values(self, name: str) -> Sequence[Any]:
-        found = super().values(name)
-        length = self.cut.get(name)
-        return found if length is None else [value[:length] for value in found]
-
-    def array(self, name: str) -> np.ndarray[Any, Any]:
-        found = super().array(name)
-        length = self.cut.get(name)
-        if length is None:
-            return found
-        if found.dtype.kind == "S":
-            return found.astype(f"S{max(1, length)}") if length else found.astype("S1")
-        found[:] = [value[:length] for value in found]
-        return found
 
 
 class Follower:
@@ -168,16 +157,27 @@ class Decoder:
         return records.task_records(data, other)
 
     def _batch(self, stream: Stream, data: bytes, starts: Starts) -> PackedBatch:
-        if stream.raw_size:
-            (size,) = _U32.unpack_from(data, int(starts[0]) + records.RAW_SIZE)
+        """A batch of samples. What stands before the raw data lies at fixed places; the raw data doesn't
+        where a call chain comes between, so then all columns of the fixed part are taken first."""
+        extra: dict[str, Any] = {**stream.constants}
+        batch = FetchedBatch(stream.clause, data, starts, stream.layout)
+        batch.rules = stream.rules
+        if stream.sampled:
+            self._drop_dead(batch)
+        if stream.usermode:
+            modes = FetchedBatch(0, data, batch.starts, {"": records.MODE})
+            modes.rules = {}
+            extra["usermode"] = [int(mode == records.MODE_USER) for mode in modes.values("")]
+        if stream.stacks:
+            self._unroll(stream, batch, extra)
+        if stream.raw_size and len(batch):
+            (size,) = _U32.unpack_from(data, int(batch.starts[0]) + records.RAW_SIZE)
             if size != stream.raw_size:
                 raise BackendError(
                     f"a probe's sample has {size} bytes of raw data, not {stream.raw_size}",
                     remedy="report this kernel's version",
                 )
-        batch = Samples(stream.clause, data, starts, stream.layout)
-        batch.cut = stream.cut
-        extra: dict[str, Any] = {}
+        batch.extra = extra
         if stream.tgid and self.follower:
             self._mend(batch, self.follower, extra)
         if stream.comm and self.follower and self.follower.tasks:
@@ -186,8 +186,36 @@ class Decoder:
                 extra["comm"] = tasks.comm_array(batch.array("nsecs"), batch.array("tid"), stream.cpu)
             else:
                 extra["comm"] = tasks.comm_of(batch.values("nsecs"), batch.values("tid"), stream.cpu)
-        batch.extra = extra
+        for column, (space, depth) in stream.stacks.items():
+            frames = extra[column]
+            if space == "user":
+                extra[column] = [(pid, *one[:depth]) for pid, one in zip(batch.values("pid"), frames)]
+            else:
+                extra[column] = [one[:depth] for one in frames]
         return batch
+
+    def _unroll(self, stream: Stream, batch: FetchedBatch, extra: dict[str, Any]) -> None:
+        for name, place in stream.layout.items():
+            if place.offset < records.RAW_SIZE:
+                extra[name] = batch.values(name)
+        batch.starts, chains = taken(bytes(batch.buffer), map(int, batch.starts))
+        batch._arrays.clear()
+        pairs = [split(chain) for chain in chains]
+        if len({space for space, _ in stream.stacks.values()}) == 2:
+            cut = sum(1 for kernel, user in pairs if len(kernel) + len(user) >= FRAMES_MAX)
+            if cut:
+                self._add("call stacks too deep for perf_event_max_stack", cut)
+        for column, (space, _) in stream.stacks.items():
+            extra[column] = [user if space == "user" else kernel for kernel, user in pairs]
+
+    def _drop_dead(self, batch: FetchedBatch) -> None:
+        """Drop samples of tasks that were reaped already: perf doesn't say whose they were."""
+        tids = batch.values("tid")
+        if NO_TASK in tids:
+            alive = [int(start) for start, tid in zip(batch.starts, tids) if tid != NO_TASK]
+            self._add("samples of tasks that had ended", len(tids) - len(alive))
+            batch.starts = alive
+            batch._arrays.clear()
 
     def _mend(self, batch: PackedBatch, follower: Follower, extra: dict[str, Any]) -> None:
         """The pid of samples whose task was dead already."""

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from unitrace.contract.errors import BackendError
+from unitrace.contract.model import Place
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +35,12 @@ ID, TGID, TIME, CPU, RAW_SIZE, RAW = 8, 16, 24, 32, 40, 44
 RAW_TID = RAW + 4
 """trace_entry.pid: the tid in the initial namespace, right also for a task that is already dead, where
 perf itself says -1 (perf_event_pid_type(), kernel/events/core.c)."""
+
+MODE, MODE_USER = Place(4, 2, mask=7), 2
+"""misc of the header says which mode the CPU was in (PERF_RECORD_MISC_CPUMODE_MASK)."""
+
+NO_RAW = -4
+"""As the size of raw data: that there is none, nor the u32 of its length."""
 
 MISC_COMM_EXEC = 1 << 13
 

@@ -14,7 +14,7 @@ from typing import Any
 __all__ = ["attr", "bpf_programs", "disable", "enable", "event_id", "open_event", "set_filter", "set_output"]
 
 # perf_event_attr.type
-TYPE_HARDWARE, TYPE_SOFTWARE, TYPE_TRACEPOINT = 0, 1, 2
+TYPE_HARDWARE, TYPE_SOFTWARE, TYPE_TRACEPOINT, TYPE_BREAKPOINT = 0, 1, 2, 5
 
 # perf_event_attr.config
 HW_CPU_CYCLES = 0
@@ -22,7 +22,7 @@ SW_DUMMY = 9  # 3.12
 
 # perf_event_attr.sample_type
 SAMPLE_TID, SAMPLE_TIME = 1 << 1, 1 << 2
-SAMPLE_CPU, SAMPLE_RAW = 1 << 7, 1 << 10
+SAMPLE_CALLCHAIN, SAMPLE_CPU, SAMPLE_RAW = 1 << 5, 1 << 7, 1 << 10
 SAMPLE_IDENTIFIER = 1 << 16  # 3.12: the id comes first, so it is at one place in any sample
 SAMPLE_REGS_INTR = 1 << 18  # 3.19
 
@@ -30,7 +30,8 @@ SAMPLE_REGS_INTR = 1 << 18  # 3.19
 FORMAT_LOST = 1 << 4  # 6.0
 
 # bits of perf_event_attr's flag word, in the order of the struct
-DISABLED, COMM, TASK, WATERMARK = 1 << 0, 1 << 9, 1 << 13, 1 << 14
+DISABLED, INHERIT, COMM, FREQ, TASK, WATERMARK = 1 << 0, 1 << 1, 1 << 9, 1 << 10, 1 << 13, 1 << 14
+EXCLUDE_CALLCHAIN_KERNEL, EXCLUDE_CALLCHAIN_USER = 1 << 21, 1 << 22  # 3.7
 SAMPLE_ID_ALL, COMM_EXEC, USE_CLOCKID = 1 << 18, 1 << 24, 1 << 25
 
 CLOCK_MONOTONIC = 1
@@ -72,13 +73,16 @@ def attr(
     config1: int = 0,
     config2: int = 0,
     regs: int = 0,
+    period: int = 1,
+    bp_type: int = 0,
 ) -> bytes:
-    """A struct perf_event_attr. A sample an event (period 1), stamped by CLOCK_MONOTONIC where flags
-    has USE_CLOCKID. ``regs``: mask of registers for SAMPLE_REGS_INTR."""
+    """A struct perf_event_attr. A sample each ``period`` events (or so many a second, with FREQ), stamped by
+    CLOCK_MONOTONIC where flags has USE_CLOCKID. ``regs``: mask of registers for SAMPLE_REGS_INTR. A
+    breakpoint's address and length are ``config1`` and ``config2``."""
     clock = CLOCK_MONOTONIC if flags & USE_CLOCKID else 0
     return _ATTR.pack(
-        type, _ATTR.size, config, 1, sample_type, read_format, flags, watermark,
-        0, config1, config2, 0, 0, 0, clock, regs, 0, 0,
+        type, _ATTR.size, config, period, sample_type, read_format, flags, watermark,
+        bp_type, config1, config2, 0, 0, 0, clock, regs, 0, 0,
     )  # fmt: skip
 
 

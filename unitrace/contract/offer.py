@@ -9,22 +9,30 @@ take is the share's ``residual``, and the engine does it. The law, tested for ev
 that is, for each clause: the predicate is ``accepted and residual.predicate``; the body is either
 wholly the backend's (residual None) or wholly the engine's (residual.body == clause.body).
 ``share()`` builds a Share that obeys it.
+
+A clause that the backend runs whole may still ask for what user space alone does: printf, exit, ... Each
+such statement is a ``Sent`` of the share: a clause of its own, without a predicate, whose values
+the backend has taken at the event. Run by the engine in the order of time, they do what the statements of the
+whole clause would have done. So the law, to the end: what a whole clause does to maps the kernel does, and its
+acts are those of its ``sends``, once each time that the clause would have come by.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from .ir import Binary, Call, Clause, Expr, Load, MapDecl, Show, Site, Stmt, Text, Var
+from .ir import (
+    Act, Binary, Call, Clause, Expr, ForEach, Load, MapDecl, MapDelete, MapSet, MapUpdate, Show, Site, Stmt, Text, Var,
+)  # fmt: skip
 from .ir import MapGet as _MapGet
 from .model import Column
 from .record import Record
 from .sites import SITES
-from .types import BOOL, Stack
+from .types import BOOL, Stack, Stack
 
 __all__ = [
-    "NotStreamable", "Offer", "Options", "Refusal", "Request", "Share",
-    "columns_of", "conjuncts", "join", "share", "walk",
+    "NotStreamable", "Offer", "Options", "Refusal", "Request", "Sent", "Share",
+    "columns_of", "conjuncts", "join", "maps_used", "share", "statements", "walk",
 ]  # fmt: skip
 
 
@@ -41,17 +49,29 @@ class Options(Record):
 class Request(Record):
     """Clauses to run together. ``maps``: those they use. ``keepable``: names of the maps that only
     aggregate, and that user space at most prints, clears or zeroes: those alone may be kept in
-    the kernel."""
+    the kernel by a backend that can do no more. ``resident``: those that may live there though clauses set,
+    read and delete their values; user space reaches them by the attachment (``lookup``, ``store``, ``remove``).
+    ``spare``: the first ordinal that is free for the clauses of Sent."""
 
     clauses: tuple[Clause, ...]
     maps: tuple[MapDecl, ...] = ()
     keepable: frozenset[str] = frozenset()
     options: Options = Options()
     source: str = ""
+    resident: frozenset[str] = frozenset()
+    spare: int = 1 << 20
 
     def map(self, name: str) -> MapDecl:
         """The declaration of map ``name``."""
         return next(decl for decl in self.maps if decl.name == name)
+
+
+class Sent(Record):
+    """Something that a clause which runs whole leaves to user space: a ``clause`` with an ordinal of its own and
+    no predicate, and the ``columns`` that its events carry (``Site("sent", n)`` and the like)."""
+
+    clause: Clause
+    columns: tuple[Column, ...]
 
 
 class Share(Record):
@@ -60,7 +80,9 @@ class Share(Record):
     ``accepted``: the part of the predicate that the kernel decides (None: nothing).
     ``residual``: what the engine has still to do with each event; None where the backend runs
     the whole clause. ``columns``: what each event carries for that. ``how``: the mechanism, in a few
-    words ("kprobe PMU", "tracefs event"). ``plan``: the backend's own notes, opaque to the core.
+    words ("kprobe PMU", "tracefs event"). ``plan``: the backend's own notes, opaque to the core. ``sends``: of a
+    clause that runs whole, what is left to user space; clauses that differ in nothing but their place may share
+    theirs.
     """
 
     clause: Clause
@@ -69,6 +91,7 @@ class Share(Record):
     columns: tuple[Column, ...]
     how: str
     plan: object = None
+    sends: tuple[Sent, ...] = ()
 
 
 class Offer(Record):
@@ -140,6 +163,27 @@ def walk(node: object) -> Iterator[Expr]:
                 yield from walk(getattr(node, name))
 
 
+def statements(body: tuple[Stmt, ...]) -> list[Stmt]:
+    """All statements of a body, nested ones included."""
+    found: list[Stmt] = []
+    for stmt in body:
+        found.append(stmt)
+        for name in stmt._fields:
+            inner = getattr(stmt, name)
+            if isinstance(inner, tuple) and inner and isinstance(inner[0], Stmt):
+                found.extend(statements(inner))
+    return found
+
+
+def maps_used(clause: Clause) -> frozenset[str]:
+    """The names of the maps that a clause reads, writes, prints or clears."""
+    used = {expr.map for expr in walk((clause.predicate, clause.body)) if isinstance(expr, _MapGet)}
+    for stmt in statements(clause.body):
+        if isinstance(stmt, (MapSet, MapUpdate, MapDelete, ForEach, Act)) and stmt.map:
+            used.add(stmt.map)
+    return frozenset(used)
+
+
 def columns_of(clause: Clause) -> tuple[Column, ...]:
     """The columns that the engine needs to run ``clause``: its reads of the site and of memory.
 
@@ -182,6 +226,8 @@ def spelled(expr: Expr) -> str:
             return f"arg{expr.key}"
         if expr.name == "args":
             return f"args.{expr.key}"
+        if isinstance(expr.type, Stack) and expr.type != Stack(expr.type.space):
+            return f"{expr.name}({expr.type.mode}, {expr.type.depth})"
         if isinstance(expr.type, Stack) and expr.type != Stack(expr.type.space):
             return f"{expr.name}({expr.type.mode}, {expr.type.depth})"
         return expr.name if expr.key is None else f"{expr.name}({expr.key})"

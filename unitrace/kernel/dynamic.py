@@ -85,20 +85,27 @@ class DynamicEvents:
         if maxactive and kind == "r":
             letter = f"r{maxactive}"
         event = self._name(name)
-        command = f"{letter}:{self.group}/{event} {place}"
-        if fetch:
-            command = f"{command} {' '.join(fetch)}"
         if not self._token:
             self._token = guard(self.root).add(("group", self.root, self.group))
-        try:
-            tracefs.write_all(self._open(file), command)
-        except OSError as error:
-            raise self._refused(error, file, place, event) from None
+        self._write(file, letter, event, place, fetch)
         folder = tracefs.event_dir(self.root, self.group, event)
         made = Made(self.group, event, _id(folder), folder)
         self.made.append(made)
         self._count += 1
         return made
+
+    def extend(self, made: Made, kind: str, place: str, fetch: Sequence[str] = ()) -> None:
+        """A further place for an event that was just made, with arguments of the same names and types (5.3).
+        BackendError where the kernel refuses."""
+        file, letter = _FILES[kind]
+        self._write(file, letter, made.name, place, fetch)
+
+    def _write(self, file: str, letter: str, event: str, place: str, fetch: Sequence[str]) -> None:
+        command = " ".join((f"{letter}:{self.group}/{event}", place, *fetch))
+        try:
+            tracefs.write_all(self._open(file), command)
+        except OSError as error:
+            raise self._refused(error, file, place, event) from None
 
     def close(self) -> None:
         """Disable and remove the group's events. BackendError where somebody holds one for too long:

@@ -12,7 +12,7 @@ are no casts, no arithmetic but ``&``, and no comparison of two fields.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from unitrace.contract.ir import Binary, Cast, Const, Expr, Field, Site, Unary
 from unitrace.contract.machine import Machine
@@ -21,7 +21,10 @@ from unitrace.contract.types import Bool, Enum, Int, Str, Type
 
 from . import tracefs
 
-__all__ = ["FILTER_MAX", "Named", "Naming", "filter_text", "named_fields", "signs", "tracepoint_naming"]
+__all__ = [
+    "FILTER_MAX", "SHADOWED", "Named", "Naming", "filter_text", "filtered", "named_fields", "signs",
+    "tracepoint_naming",
+]  # fmt: skip
 
 FILTER_MAX = 4000
 """perf takes a page, its NUL counted (strndup_user() in perf_event_set_filter())."""
@@ -98,6 +101,18 @@ def filter_text(expr: Expr, naming: Naming) -> str | None:
     """``expr`` as a filter that is true for exactly the same events; None where there is none."""
     text = _logic(expr, naming)
     return text if text is not None and len(text) < FILTER_MAX else None
+
+
+def filtered(parts: Iterable[Expr], naming: Naming) -> tuple[tuple[Expr, ...], str]:
+    """As many of the conjuncts ``parts`` as make a filter, and its text; "" for none."""
+    texts: dict[Expr, str] = {}
+    room = FILTER_MAX
+    for part in parts:
+        text = filter_text(part, naming)
+        if text is not None and part not in texts and len(text) + 8 < room:
+            room -= len(text) + 8
+            texts[part] = f"({text})"
+    return tuple(texts), " && ".join(texts.values())
 
 
 def _logic(expr: Expr, naming: Naming) -> str | None:

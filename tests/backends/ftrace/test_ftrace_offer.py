@@ -170,7 +170,7 @@ def test_strings_behind_a_tracepoints_pointer() -> None:
     (share,) = taken(machine(), clause(OPEN, (text, TID, FLAGS), compare("==", TID, 7))).shares
     plan = tap(share)
     assert (plan.kind, plan.place) == ("e", "syscalls.sys_enter_openat")
-    assert dict(plan.fetch) == {"a0": "+0($filename):ustring", "a1": "$flags:s64"}
+    assert dict(plan.fetch) == {"v0": "+0($filename):ustring", "v1": "$flags:s64"}
     assert plan.filter == "(common_pid == 7)"
     answer = refused(machine(ftrace__eprobes="no eprobes"), clause(OPEN, (text,)))
     assert "no eprobes" in answer.reason and answer.remedy == "the remedy" and answer.clause is not None
@@ -217,7 +217,7 @@ def test_return_values() -> None:
     assert (plan.kind, plan.place, plan.fetch, plan.pid) == (
         "ur",
         "/bin/true:0x1234",
-        (("a0", "$retval:s64"),),
+        (("v0", "$retval:s64"),),
         5,
     )
 
@@ -252,9 +252,9 @@ def test_what_ftrace_cannot_do() -> None:
     on = machine()
     switch = Probe("tracepoint", "sched", "sched_switch")
     assert "list" in refused(on, clause(switch, (Site(Str(1), "args", "list"),))).reason
-    assert "uid" in refused(on, clause(switch, (Site(UINT32, "uid"),))).reason
-    memory = Load(UINT32, Site(INT64, "arg", 0), 8, "kernel")
-    assert refused(on, clause(Probe("kprobe", "", "f"), (memory,))).reason
+    assert "current task" in refused(on, clause(switch, (Site(UINT32, "uid"),))).reason
+    computed = Load(UINT32, Binary(INT64, "*", Site(INT64, "arg", 0), Const(INT64, 2)), 8, "kernel")
+    assert "computed" in refused(on, clause(Probe("kprobe", "", "f"), (computed,))).reason
     assert refused(on, clause(Probe("kretprobe", "", "f"), (Site(INT64, "arg", 0),))).reason
     with pytest.raises(NotStreamable):
         through_map = Load(UINT64, MapGet(UINT64, "@p", ()), 0)

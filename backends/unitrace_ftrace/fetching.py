@@ -1,0 +1,145 @@
+"""Clauses whose event we make: probes on functions, and event probes on tracepoints.
+
+Every column becomes a fetch argument, and so does what the filter tests.
+"""
+
+from __future__ import annotations
+
+from unitrace.contract.ir import Call, Clause, Expr, Field, Load, Probe, Site, Text
+from unitrace.contract.machine import Machine
+from unitrace.contract.model import Column
+from unitrace.contract.offer import Request, Share, conjuncts, share
+from unitrace.contract.types import Enum, Int, Pointer, Str
+from unitrace.kernel.arch import Architecture, architecture
+from unitrace.kernel.arguments import Arguments, Value
+from unitrace.kernel.current import OF_TASK
+from unitrace.kernel.fetchargs import Unfetchable
+from unitrace.kernel.filters import SHADOWED, filtered
+from unitrace.kernel.formats import Format
+
+from .survey import first_missing
+from .tap import Impossible, Source, Tap, common, follow, func, lacks
+
+__all__ = ["DYNAMIC", "eprobe", "function", "needs_eprobe"]
+
+DYNAMIC = {"kprobe": "p", "fentry": "p", "kretprobe": "r", "fexit": "r", "uprobe": "up", "uretprobe": "ur"}
+"""Probe types that become dynamic events, and the kind that kernel.dynamic makes."""
+
+KERNEL_PROBES = ("ftrace.kprobe_events", "kprobes.armed")
+USER_PROBES = ("ftrace.uprobe_events",)
+EPROBES = ("ftrace.eprobes",)
+
+KPROBE_NS, EPROBE_NS, UPROBE_NS = 500, 700, 13_000
+"""Cost of an event in the traced task, measured: with an int3 or ftrace hit and its fetches; with a second
+event; with a trap from user space."""
+
+
+def function(machine: Machine, request: Request, clause: Clause) -> tuple[Share, int]:
+    """The share of a clause on a function, and its cost. Raises Impossible."""
+    probe = clause.probe
+    user = probe.kind in ("uprobe", "uretprobe")
+    missing = first_missing(machine, USER_PROBES if user else KERNEL_PROBES)
+    if not missing:
+        raise Impossible(missing.reason, missing.remedy)
+    if user:
+        place, how, cost = f"{probe.scope}:{probe.address:#x}", "uprobe event", UPROBE_NS
+    else:
+        module = f"{probe.scope}:" if probe.scope and probe.scope != "vmlinux" else ""
+        offset = f"+{probe.offset}" if probe.offset else ""
+        place, how, cost = f"{module}{probe.name}{offset}", "kprobe event", KPROBE_NS
+    arguments = Arguments(machine, probe, _architecture(machine))
+    tap = Tap(DYNAMIC[probe.kind], "", probe.name or "probe", place, (), "", (), request.options.pid * user)
+    return _fetched(machine, clause, arguments, tap, how), cost
+
+
+def needs_eprobe(columns: tuple[Column, ...]) -> bool:
+    """Whether a tracepoint's record alone can't give these columns, and an event probe could."""
+    return any(
+        isinstance(one.value, (Text, Load))
+        or (isinstance(one.value, Call) and one.value.function == "buf")
+        or (isinstance(one.value, Site) and one.value.name in OF_TASK)
+        for one in columns
+    )
+
+
+def eprobe(
+    machine: Machine, clause: Clause, category: str, name: str, described: Format
+) -> tuple[Share, int]:
+    """An event probe on the tracepoint. Raises Impossible."""
+    missing = first_missing(machine, EPROBES)
+    if not missing:
+        raise Impossible(f"a tracepoint's pointers can't be followed: {missing.reason}", missing.remedy)
+    fields = {field.name: field for field in (*described.fields, *described.common)}
+    arguments = _OfFields(machine, clause.probe, _architecture(machine), fields)
+    tap = Tap("e", "", name, f"{category}.{name}", (), "", ())
+    return _fetched(machine, clause, arguments, tap, "event probe on a tracepoint"), EPROBE_NS
+
+
+class _OfFields(Arguments):
+    """Arguments in terms of a tracepoint's fields ("$filename")."""
+
+    def __init__(self, machine: Machine, probe: Probe, arch: Architecture, fields: dict[str, Field]) -> None:
+        super().__init__(machine, probe, arch, self._place)
+        self._fields = fields
+
+    def value(self, expr: Expr) -> Value:
+        """A field of the record itself, or memory that one points to."""
+        if isinstance(expr, Site) and expr.name == "args":
+            return self.plain(expr, *self._of(expr))
+        return super().value(expr)
+
+    def _of(self, site: Site) -> tuple[str, str]:
+        field = self._fields.get(str(site.key))
+        if field is None or field.name in SHADOWED or field.name.lower() in ("comm", "cpu"):
+            raise Unfetchable(f"an event probe can't fetch {site.key}")
+        if isinstance(field.type, Str):
+            return f"${field.name}:string", "string"
+        if isinstance(field.type, (Int, Enum, Pointer)) and field.how == "value":
+            signed = isinstance(field.type, (Int, Enum)) and field.type.signed
+            return f"${field.name}:{'s' if signed else 'u'}{field.type.size * 8}", "int"
+        raise Unfetchable("an event probe can't fetch what isn't a number or a string")
+
+    def _place(self, site: Site) -> str:
+        field = self._fields.get(str(site.key)) if site.name == "args" else None
+        if field is None or field.how != "value" or field.length != 8:
+            raise Unfetchable(f"{site.key or site.name} is not a pointer in the tracepoint's record")
+        return f"${field.name}"
+
+
+def _architecture(machine: Machine) -> Architecture:
+    try:
+        return architecture(str(machine.fact("kernel.arch")))
+    except KeyError:
+        raise Impossible("this architecture's registers aren't known") from None
+
+
+def _fetched(machine: Machine, clause: Clause, arguments: Arguments, tap: Tap, how: str) -> Share:
+    """The share, with ``tap`` completed."""
+    probe = clause.probe
+    parts: tuple[Expr, ...] = ()
+    text = ""
+    if clause.predicate is not None and machine.answer("ftrace.filters"):
+        parts, text = filtered(conjuncts(clause.predicate), arguments.naming)
+    one = share(clause, accepts=parts.__contains__, whole=False, how=how)
+    sources: list[Source] = []
+    values: list[Value] = []
+    try:
+        for column in one.columns:
+            site = column.value
+            if isinstance(site, Site) and site.name == "comm" and tap.kind != "e":
+                value = arguments.plain(site, "$comm", "string")
+            else:
+                source = common(column) or func(machine, column, probe.kind, probe.name, probe.offset)
+                if source is not None:
+                    sources.append(source)
+                    continue
+                if isinstance(site, Site) and site.name == "ustack":
+                    raise Impossible(lacks(column), "the perf or the ebpf backend has it")
+                value = arguments.value(site)
+            values.append(value)
+            sources.append(Source(column.name, "fetched", fetched=value))
+        fetches = arguments.fetches(values, text)
+    except Unfetchable as error:
+        raise Impossible(error.reason, error.remedy or "the ebpf backend has it") from None
+    follow(machine, tuple(sources), tap.pid)
+    return one.replace(plan=tap.replace(fetch=fetches, filter=text, sources=tuple(sources)))

@@ -1,0 +1,105 @@
+"""What one clause needs of the kernel: the backend's notes in a Share."""
+
+from __future__ import annotations
+
+from unitrace.contract.ir import Site
+from unitrace.contract.machine import Answer, Machine
+from unitrace.contract.model import Column
+from unitrace.contract.record import Record
+from unitrace.contract.types import Stack, Symbol
+from unitrace.kernel.arguments import Value
+from unitrace.kernel.formats import Format
+
+__all__ = ["Impossible", "Source", "Tap", "common", "follow", "func", "lacks"]
+
+
+class Source(Record):
+    """Where a column comes from. ``how``: "time", "cpu", "comm", "pid" (followed, by tid), "kstack" (the
+    ring's stack record, at most ``value`` frames), "constant" ``value``, "field" ``field`` of the record,
+    "pair" (that and the process), or "fetched" as ``fetched`` says."""
+
+    column: str
+    how: str
+    field: str = ""
+    value: int = 0
+    fetched: Value | None = None
+
+
+class Tap(Record):
+    """``kind``: "t" an existing event ``category:name``, or a kind of kernel.dynamic at ``place`` with
+    ``fetch`` (name, text) arguments; ``filter``: an event filter or "". ``pid``: only this process's events
+    are wanted (0: all). ``described``: of an existing event."""
+
+    kind: str
+    category: str
+    name: str
+    place: str
+    fetch: tuple[tuple[str, str], ...]
+    filter: str
+    sources: tuple[Source, ...]
+    pid: int = 0
+    described: Format | None = None
+
+    def has(self, *hows: str) -> bool:
+        """Whether a column comes in one of these ways."""
+        return any(one.how in hows for one in self.sources)
+
+
+class Impossible(Exception):
+    """A clause that ftrace can't do; ``answer`` has the reason and the remedy."""
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(reason)
+        self.answer = Answer(1, reason, remedy)
+
+
+def common(column: Column) -> Source | None:
+    """What is known of every event, whatever it is."""
+    site = column.value
+    if not isinstance(site, Site):
+        return None
+    if site.name == "nsecs":
+        return Source(column.name, "time")
+    if site.name == "tid":
+        return Source(column.name, "field", "common_pid")
+    if site.name == "kstack" and isinstance(site.type, Stack):
+        return Source(column.name, "kstack", value=site.type.depth)
+    if site.name in ("cpu", "comm", "pid"):
+        return Source(column.name, site.name)
+    return None
+
+
+def func(machine: Machine, column: Column, kind: str, name: str, offset: int) -> Source | None:
+    """The address of the probed function, where ``column`` asks for it."""
+    site = column.value
+    if not isinstance(site, Site) or site.name != "func":
+        return None
+    if isinstance(column.type, Symbol) and column.type.space == "user":
+        return Source(column.name, "pair", "__probe_func" if kind == "uretprobe" else "__probe_ip")
+    from unitrace.kernel.functions import address
+
+    # not the record's own address: with IBT the probe stands behind the function's first instruction
+    found = 0 if offset else address(machine, name)
+    if not found:
+        raise Impossible(f"the address of {name} isn't known", "the ebpf backend has it")
+    return Source(column.name, "constant", value=found)
+
+
+def lacks(column: Column) -> str:
+    """Why there is no such column."""
+    value = column.value
+    if isinstance(value, Site):
+        if value.name == "ustack":
+            return "ftrace records eight frames of a user stack at most"
+        return f"ftrace's events don't carry {column.name}"
+    return f"ftrace can't read {column.name}"
+
+
+def follow(machine: Machine, sources: tuple[Source, ...], pid: int = 0) -> None:
+    """Whether tasks can be followed, where a column needs it. Raises Impossible."""
+    wanted = {"pair": "pid", "comm": "comm", "pid": "pid"}
+    names = [wanted[one.how] for one in sources if one.how in wanted] + (["pid"] if pid else [])
+    if names:
+        missing = machine.answer("ftrace.task_events")
+        if not missing:
+            raise Impossible(f"{names[0]} can't be had: {missing.reason}", missing.remedy)

@@ -1,0 +1,84 @@
+"""Batches of events that fetched their columns: strings cut, numbers with their witnesses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from unitrace.contract.model import Place
+from unitrace.contract.record import Record
+
+from .packed import PackedBatch
+
+__all__ = ["FetchedBatch", "Rule"]
+
+
+class Rule(Record):
+    """What is still to do with a column. ``limit``: bytes of a string that count, its NUL included; 0:
+    all. ``checks``: lengths of strings in the record; where one is 0, the value is 0. ``sign``: bits of a
+    signed bit field. ``process``: the column of a user address's process, where the value is a pair."""
+
+    limit: int = 0
+    checks: tuple[Place, ...] = ()
+    sign: int = 0
+    process: str = ""
+
+
+class FetchedBatch(PackedBatch):
+    """A PackedBatch with a Rule for some columns."""
+
+    __slots__ = ("rules",)
+
+    rules: Mapping[str, Rule]
+
+    def values(self, name: str) -> Sequence[Any]:
+        """The column as Python values, by its rule."""
+        held = super().values(name)
+        rule = self.rules.get(name)
+        if rule is None:
+            return held
+        if rule.limit:
+            end = rule.limit - 1
+            held = [text[:end] for text in held]
+        if rule.sign:
+            low, whole = 1 << (rule.sign - 1), 1 << rule.sign
+            held = [value - whole if value & low else value for value in held]
+        for place in rule.checks:
+            lengths = self._ints(place)
+            how = self.layout[name].how
+            missing = 0 if how == "int" else b"" if how == "text" else bytes(self.layout[name].size)
+            held = [value if there else missing for value, there in zip(held, lengths)]
+        if rule.process:
+            held = list(zip(held, self.values(rule.process)))
+        return held
+
+    def _array(self, name: str) -> Any:
+        held: Any = super()._array(name)
+        rule = self.rules.get(name)
+        if rule is None:
+            return held
+        import numpy as np
+
+        if rule.limit:
+            held = self._cut(held, rule.limit)
+        if rule.sign:
+            spare = 64 - rule.sign
+            held = (held.astype(np.uint64) << spare).view(np.int64) >> spare
+        if rule.checks:
+            missing = np.zeros(len(self), bool)
+            for place in rule.checks:
+                missing |= self._cut_out("<u4", place.offset) >> 16 == 0
+            if missing.any():
+                held = held.copy()
+                held[missing] = np.zeros(1, held.dtype)[0]
+        if rule.process:
+            boxed = np.empty(len(self), dtype=object)
+            boxed[:] = list(zip(held.tolist(), self.array(rule.process).tolist()))
+            return boxed
+        return held
+
+    def _cut(self, held: Any, limit: int) -> Any:
+        if held.dtype.kind == "S":
+            return held.astype(f"S{max(1, limit - 1)}") if held.dtype.itemsize >= limit else held
+        held[:] = [text[: limit - 1] for text in held]
+        return held
