@@ -247,6 +247,8 @@ class Trace:
             for share in part.offer.shares:
                 if share.residual is not None:
                     residuals[share.clause.ordinal] = (share.residual, share.columns)
+                for sent in share.sends:
+                    residuals[sent.clause.ordinal] = (sent.clause, sent.columns)
             kept.update(dict.fromkeys(_kept(part.offer), attachment))
         engine = self._engine = Engine(
             self.program, residuals, kept, self._records.append, unsafe=self._unsafe
@@ -300,7 +302,7 @@ class Trace:
 
 def _kept(offer: Any) -> set[str]:
     """The maps that the offer keeps in the kernel: those of its clauses that it runs whole."""
-    from unitrace.plan.groups import maps_used
+    from unitrace.contract.offer import maps_used
 
     return set().union(*(maps_used(one.clause) for one in offer.shares if one.residual is None))
 

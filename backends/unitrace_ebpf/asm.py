@@ -98,6 +98,10 @@ class Code:
         else:
             self.alui("&", reg, (1 << bits) - 1)
 
+    def swap(self, reg: int, bits: int) -> None:
+        """Reverse the bytes of the low 16, 32 or 64 bits, the rest being zero (BPF_END, BPF_TO_BE)."""
+        self._emit(CLASS_ALU32 | 0xD8, reg, imm=bits)
+
     # --- memory -----------------------------------------------------------------------------------
 
     def load(self, dst: int, base: int, off: int, size: int) -> None:
@@ -141,6 +145,10 @@ class Code:
         self._emit(insn.CLASS_JMP | JUMP["exit"])
 
     # --- the end ----------------------------------------------------------------------------------
+
+    def rename(self, name: str, to: str) -> None:
+        """Another name for what ``name`` stood for."""
+        self.rows = [(*row[:4], to) if row[4] == name else row for row in self.rows]
 
     def link(self, names: Mapping[str, int]) -> bytes:
         """The program's bytes: labels become distances, names their numbers. ValueError where a jump

@@ -9,6 +9,7 @@ import errno
 import os
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 from unitrace.contract.backend import describe
 from unitrace.contract.errors import BackendError, ProbeError
@@ -18,8 +19,8 @@ from unitrace.contract.offer import Offer, Share
 from unitrace.kernel import cpus
 
 from . import maps, snapshot, syscall
-from .compile.aggregates import bench, zeros
-from .compile.program import SCRATCH, SWITCH
+from .compile.aggregates import zeros, zeros_of
+from .compile.program import NO_SCRATCH, SCRATCH, SWITCH, Compiled, Layout, scratch_map
 from .hang import Hanger
 from .maps import Kept, kept
 from .memlock import unlock_memory
@@ -35,6 +36,9 @@ RINGS = 4
 
 DROPS = "map:drops"
 
+TASKS = 8192
+"""Threads that may be in programs with a scratch at the same time."""
+
 
 class Attached:
     """The offer's programs (contract.backend.Attachment)."""
@@ -47,6 +51,7 @@ class Attached:
         self.kept: dict[str, tuple[Kept, int]] = {}
         self.zeroed: set[str] = set()
         self.rings: list[tuple[Ring | PerfBuffer, dict[int, dict[str, Place]]]] = []
+        self.records: dict[str, int] = {}  # a record's ring and its size there, by its own size
         self.programs: dict[tuple[int, int, bytes], int] = {}
         self.missed_before: dict[int, int] = {}
         self.hanger = Hanger(machine, offer.request.options.pid)
@@ -67,11 +72,28 @@ class Attached:
         self._map(SWITCH, syscall.ARRAY, 4, 1)
         shares = self.offer.shares
         self._kept_maps()
-        self._map(DROPS, syscall.PERCPU_ARRAY, 8, 1 + max((n for _, n in self.kept.values()), default=0))
-        self._rings([one for one in shares if not _plan(one).kept])
+        numbers = [NO_SCRATCH, *(number for _, number in self.kept.values())]
+        self._map(DROPS, syscall.PERCPU_ARRAY, 8, 1 + max(numbers))
+        for compiled in {id(one): one for one in (_plan(share).compiled for share in shares)}.values():
+            self._scratch(compiled)
+        self._rings(shares)
         for number, one in enumerate(shares):
             self._load(number, one)
         self.hanger.finish()
+
+    def _scratch(self, compiled: Compiled) -> None:
+        """Memory that a program needs beyond its stack: of each CPU, or of each thread that is in it."""
+        size = compiled.scratch
+        name = scratch_map(size, compiled.by_task)
+        if not size or name in self.names:
+            return
+        if compiled.by_task:
+            kind = syscall.map_create(syscall.HASH, 8, size, TASKS, syscall.NO_PREALLOC, name="ut_tasks")
+            self.names[name] = kind
+            if zeros_of(size) not in self.names:
+                self._map(zeros_of(size), syscall.ARRAY, size, 1)
+        else:
+            self._map(name, syscall.PERCPU_ARRAY, size, 1)
 
     def _map(self, name: str, kind: int, value: int, entries: int) -> None:
         self.names[name] = syscall.map_create(kind, 4, value, entries, name=f"ut_{name[4:]}")
@@ -85,14 +107,14 @@ class Attached:
             self.names[f"map:{name}"] = maps.make(plan, self.cpus, version(self.machine))
             if not plan.scalar and zeros(plan) not in self.names:
                 self._map(zeros(plan), syscall.ARRAY, plan.value_size, 1)
-            if plan.large and bench(plan) not in self.names:
-                self._map(bench(plan), syscall.PERCPU_ARRAY, plan.key_size, 1)
 
-    def _rings(self, shares: list[Share]) -> None:
+    def _rings(self, shares: tuple[Share, ...]) -> None:
         """A ring for each size of record; the nearest sizes share one where there are many."""
-        if not shares:
+        records = dict(record for one in shares for record in _records(one))
+        if not records:
             return
-        sizes = {_size(one) for one in shares}
+        sizes = {shown.size for shown in records.values()}
+        own = sorted(sizes)
         by_cpu = not self.machine.answer("bpf.ringbuf")
         while len(sizes) > (1 if by_cpu else RINGS):
             ordered = sorted(sizes)
@@ -108,20 +130,18 @@ class Attached:
             else:
                 ring = Ring(_power(per_cpu * len(online) // len(sizes)), size)
             self.rings.append((ring, shapes))
-        for one in shares:
-            fit = next(at for at, size in enumerate(sorted(sizes)) if size >= _size(one))
-            shown = _plan(one).compiled.layout
-            assert shown is not None
-            self.rings[fit][1][one.clause.ordinal] = {column.name: place for column, place in shown.places}
+        fits = {size: next(at for at, most in enumerate(sorted(sizes)) if most >= size) for size in own}
+        for size, at in fits.items():
+            ring, _ = self.rings[at]
+            self.records[f"map:ring {size}"] = ring.fd
+            self.records[f"size {size}"] = ring.stride - ring.head
+        for ordinal, shown in records.items():
+            places = {column.name: place for column, place in shown.places}
+            self.rings[fits[shown.size]][1][ordinal] = places
 
     def _load(self, number: int, one: Share) -> None:
         plan, clause = _plan(one), one.clause
-        names = dict(self.names)
-        if not plan.kept:
-            ring = next(ring for ring, shapes in self.rings if clause.ordinal in shapes)
-            names["map:ring"] = ring.fd
-            names["size"] = ring.stride - ring.head
-            names["clause"] = clause.ordinal
+        names = {**self.names, **self.records, "clause": clause.ordinal}
         try:
             linked = plan.compiled.code.link(names)
         except ValueError as error:
@@ -171,6 +191,16 @@ class Attached:
         fd = self.names[f"map:{map}"]
         return snapshot.read(fd, plan, self.cpus, batch=batch, shown=map in self.zeroed)
 
+    def lookup(self, map: str, key: tuple[Any, ...]) -> Any:
+        shown = map in self.zeroed
+        return snapshot.lookup(self.names[f"map:{map}"], self.kept[map][0], key, self.cpus, shown=shown)
+
+    def store(self, map: str, key: tuple[Any, ...], value: Any) -> bool:
+        return snapshot.store(self.names[f"map:{map}"], self.kept[map][0], key, value)
+
+    def remove(self, map: str, key: tuple[Any, ...]) -> bool:
+        return snapshot.remove(self.names[f"map:{map}"], self.kept[map][0], key)
+
     def clear(self, map: str) -> None:
         snapshot.remove_all(self.names[f"map:{map}"], self.kept[map][0], self.cpus)
         self.zeroed.discard(map)
@@ -190,6 +220,9 @@ class Attached:
             count = sum(self._drops(number))
             if count:
                 found[f"map {name} full"] = count
+        count = sum(self._drops(NO_SCRATCH))
+        if count:
+            found["no memory for a program"] = count
         missed = sum(_missed(fd) - before for fd, before in self.missed_before.items())
         if missed > 0:
             found["another BPF program was running"] = missed
@@ -222,10 +255,13 @@ def _plan(one: Share) -> Plan:
     return one.plan
 
 
-def _size(one: Share) -> int:
-    shown = _plan(one).compiled.layout
-    assert shown is not None
-    return shown.size
+def _records(one: Share) -> Iterator[tuple[int, Layout]]:
+    """The records that a share's program sends, by the clause they are for."""
+    compiled = _plan(one).compiled
+    if compiled.layout is not None:
+        yield one.clause.ordinal, compiled.layout
+    for sent, shown in compiled.sent:
+        yield sent.clause.ordinal, shown
 
 
 def _power(length: int) -> int:

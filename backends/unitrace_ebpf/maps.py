@@ -5,36 +5,32 @@ from __future__ import annotations
 from unitrace.contract.ir import MapDecl
 from unitrace.contract.model import hist_bucket, lhist_bucket
 from unitrace.contract.record import Record
-from unitrace.contract.types import Aggregate, Bool, Enum, Int, Pointer, Str, Symbol, Tuple, Type
+from unitrace.contract.types import Aggregate
 
 from . import syscall
 from .compile.base import CannotCompile
-from .compile.stacks import is_words, room
+from .compile.layouts import Part, in_register, laid_out, slot
 
-__all__ = ["KEY_ON_STACK", "Kept", "Part", "kept", "make"]
+__all__ = ["Kept", "Part", "kept", "make"]
 
 VALUE_MOST = 32 << 10
 """A per-CPU value's limit: PCPU_MIN_UNIT_SIZE (include/linux/percpu.h)."""
 
-KEY_ON_STACK, KEY_MOST = 256, 4096
-"""A key is built on the stack; a larger one in a per-CPU place, where no other program can come between."""
+KEY_MOST = 4096
+"""Bytes of a key."""
 
 ROOM = 8 << 20
 """Bytes of a map made full size at once; above, elements are made as they come (6.1: bpf_mem_alloc)."""
 
 
-class Part(Record):
-    """One part of a key: its type, where it lies; ``parts`` of a tuple."""
-
-    type: Type
-    offset: int
-    parts: tuple[Part, ...] = ()
-
-
 class Kept(Record):
-    """A map's layout. ``value_size`` per CPU: count: u64. sum: u64 (and, without a key, how often: so
-    that nothing and a sum of 0 differ). min, max: value, set. avg, stats: count, total. hist, lhist: a u64
-    a bucket."""
+    """A map's layout. ``function``: how it aggregates, "" where values are set.
+
+    ``value_size``, of aggregates per CPU: count: u64. sum: u64 (and, without a key, how often: so that
+    nothing and a sum of 0 differ). min, max: value, set. avg, stats: count, total. hist, lhist: a u64 a
+    bucket. Of set values: what ``value`` says; a number without a key has a u64 before it that says
+    whether it is set.
+    """
 
     decl: MapDecl
     function: str
@@ -43,26 +39,33 @@ class Kept(Record):
     parts: tuple[Part, ...]
     key_size: int
     value_size: int
-
-    @property
-    def large(self) -> bool:
-        """Whether the key is built off the stack."""
-        return self.key_size > KEY_ON_STACK
+    value: Part | None = None
 
     @property
     def scalar(self) -> bool:
-        return not self.parts
+        """Whether it is the one element of an array."""
+        return not self.parts and (self.value is None or in_register(self.value.type))
+
+    @property
+    def plain(self) -> bool:
+        """Whether values are set, not aggregated."""
+        return self.value is not None
 
 
 def kept(decl: MapDecl) -> Kept:
-    """The layout of an aggregating map; CannotCompile where a part has none."""
+    """The layout of a map; CannotCompile where a part has none."""
     of = decl.value
-    if not isinstance(of, Aggregate):
-        raise CannotCompile(f"{decl.name}: it is set, not aggregated")
-    parts, end = _parts(decl.key, 0)
+    parts, end = laid_out(decl.key, 0)
     size = -(-end // 8) * 8
     if size > KEY_MOST:
         raise CannotCompile(f"{decl.name}: a key of {size} bytes")
+    if not isinstance(of, Aggregate):
+        held = slot(of)
+        if not parts and in_register(of):
+            return Kept(decl, "", False, (), (), 0, 16, held.moved(8))
+        if held.size > VALUE_MOST:
+            raise CannotCompile(f"{decl.name}: a value of {held.size} bytes")
+        return Kept(decl, "", False, (), parts, size or 8, held.size, held)
     sizes = {"count": 8, "sum": 8 if parts else 16, "min": 16, "max": 16, "avg": 16, "stats": 16}
     if of.function in sizes:
         value = sizes[of.function]
@@ -79,30 +82,18 @@ def kept(decl: MapDecl) -> Kept:
     return Kept(decl, of.function, of.signed, of.parameters, parts, size, value)
 
 
-def _parts(types: tuple[Type, ...], at: int) -> tuple[tuple[Part, ...], int]:
-    found = []
-    for one in types:
-        if isinstance(one, Tuple):
-            start = -(-at // 8) * 8
-            inner, at = _parts(one.items, start)
-            found.append(Part(one, start, inner))
-            continue
-        words = is_words(one)
-        if not (words or isinstance(one, (Int, Enum, Pointer, Bool, Str, Symbol))) or not one.size:
-            raise CannotCompile(f"a key of type {type(one).__name__}")
-        align = 8 if words or isinstance(one, Str) else one.size
-        at = -(-at // align) * align
-        found.append(Part(one, at))
-        at += room(one)
-    return tuple(found), at
-
-
 def make(plan: Kept, cpus: int, version: tuple[int, int]) -> int:
-    """The BPF map: one per-CPU array element without a key, else a per-CPU hash. A file descriptor."""
+    """The BPF map: one array element, or a hash; of each CPU where it aggregates. A file descriptor."""
     name = f"ut_{plan.decl.name[1:]}"
     if plan.scalar:
-        return syscall.map_create(syscall.PERCPU_ARRAY, 4, plan.value_size, 1, name=name)
-    entries = max(1, plan.decl.entries)
-    size = entries * (plan.value_size * cpus + plan.key_size + 64)
-    flags = syscall.NO_PREALLOC if size > ROOM and version >= (6, 1) else 0
-    return syscall.map_create(syscall.PERCPU_HASH, plan.key_size, plan.value_size, entries, flags, name)
+        kind = syscall.ARRAY if plan.plain else syscall.PERCPU_ARRAY
+        return syscall.map_create(kind, 4, plan.value_size, 1, name=name)
+    entries = max(1, plan.decl.entries) if plan.parts else 1
+    copies = 1 if plan.plain else cpus
+    size = entries * (plan.value_size * copies + plan.key_size + 64)
+    flags = syscall.NO_PREALLOC if size > ROOM and version >= (6, 1) and not plan.decl.evicts else 0
+    if plan.decl.evicts:
+        kind = syscall.LRU_HASH if plan.plain else syscall.LRU_PERCPU_HASH
+    else:
+        kind = syscall.HASH if plan.plain else syscall.PERCPU_HASH
+    return syscall.map_create(kind, plan.key_size, plan.value_size, entries, flags, name)

@@ -5,17 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from unitrace.contract.backend import describe
-from unitrace.contract.ir import Assign, Clause, Expr, If, MapUpdate, Probe, Return, Site
+from unitrace.contract.ir import Act, Clause, Expr, Probe, Show, Site
 from unitrace.contract.machine import Machine
-from unitrace.contract.offer import Answered, NotStreamable, Offer, Refusal, Request, Share, share, walk
+from unitrace.contract.offer import (
+    Answered,
+    NotStreamable,
+    Offer,
+    Refusal,
+    Request,
+    Share,
+    columns_of,
+    maps_used,
+    share,
+    statements,
+    walk,
+)  # fmt: skip
 from unitrace.contract.probes import BY_NAME
 from unitrace.contract.record import Record
 
 from . import syscall
 from .compile.base import Abilities, CannotCompile, Context
-from .compile.program import Compiled, check, compile_kept, compile_record, statements
-from .compile.stacks import READERS, room
-from .maps import KEY_ON_STACK, Kept, kept
+from .compile.program import NO_SCRATCH, Compiled, check, compile_record, compile_whole
+from .compile.stacks import READERS
+from .maps import Kept, kept
+from .races import by_thread, racy
 from .sampling import KINDS as SAMPLED
 from .survey import abilities, version
 
@@ -66,17 +79,13 @@ MECHANISMS = {
 
 
 class Plan(Record):
-    """The backend's notes on a share: how to attach, and the program. ``kept``: the clause runs in the
-    kernel, on ``maps`` (names and their numbers among the counters of drops); else it sends records."""
+    """The backend's notes on a share: how to attach, and the program. ``kept``: the clause runs whole in
+    the kernel, on ``maps`` (names and their numbers among the counters of drops); else it sends records."""
 
     mechanism: Mechanism
     compiled: Compiled
     kept: bool
     maps: tuple[tuple[str, int], ...] = ()
-
-
-KEPT = (MapUpdate, If, Assign, Return)
-"""Statements that a clause may have that runs in the kernel."""
 
 
 _NOT_RAW = frozenset({"args", "arg", *READERS})
@@ -90,6 +99,18 @@ OLD_KEY_MOST = 512
 class _Refused(Exception):
     def __init__(self, clause: Clause, reason: str, remedy: str = "") -> None:
         self.refusal = Refusal("ebpf", reason, remedy, clause)
+
+
+class _Unstreamable(_Refused):
+    """A clause can run only whole, and can't."""
+
+
+def _streamable(clause: Clause) -> bool:
+    try:
+        columns_of(clause)
+    except NotStreamable:
+        return False
+    return True
 
 
 def event_of(probe: Probe) -> tuple[str, str]:
@@ -123,20 +144,48 @@ class _Offering:
         self.abilities: Abilities = abilities(machine, self.sites)
         self.checked: dict[object, str] = {}
         self.records: dict[object, Compiled] = {}
+        self.wholes: dict[int, tuple[Compiled, bool, tuple[tuple[str, int], ...]]] = {}
+        self.compiled: dict[object, tuple[Compiled, bool] | CannotCompile] = {}
+        self.reasons: dict[int, str] = {}
+        self.caveats: dict[int, str] = {}
+        self.next_ordinal = request.spare
+        self.lax = False
 
     def offer(self) -> Offer:
+        """Strictly, where that can be: what user space sees late is left to it. Only a program that can't
+        be streamed gets acts on a map as it is when they are done, as bpftrace has them."""
+        ways = {clause.ordinal: self._way(clause) for clause in self.request.clauses}
+        try:
+            return self._offer(ways)
+        except _Unstreamable:
+            self.lax = True
+            return self._offer(ways)
+
+    def _offer(self, ways: dict[int, Mechanism]) -> Offer:
         clauses = self.request.clauses
-        ways = {clause.ordinal: self._way(clause) for clause in clauses}
         plans = self._kept_maps()
-        programs: dict[int, Compiled] = {}
+        self.wholes.clear()
+        self.caveats.clear()
         while True:  # a map is kept by all clauses that use it, or by none
-            spoilt = {name for clause in clauses for name in self._spoils(clause, plans, programs)}
+            spoilt = {name for clause in clauses for name in self._spoils(clause, plans)}
             if not spoilt:
                 break
             plans = {name: plan for name, plan in plans.items() if name not in spoilt}
-        shares = tuple(self._share(clause, ways[clause.ordinal], plans, programs) for clause in clauses)
+        for clause in clauses:
+            if clause.ordinal not in self.wholes and self._better_whole(clause):
+                self._whole(clause, plans)
+        shares = tuple(self._share(clause, ways[clause.ordinal]) for clause in clauses)
         cost = max((one.mechanism.cost + (100 if one.kept else 190) for one in _plans(shares)), default=0)
-        return Offer("ebpf", self.request, shares, cost, 5 + len(shares))
+        caveats = tuple(dict.fromkeys(self.caveats.values()))
+        return Offer("ebpf", self.request, shares, cost, 5 + len(shares), not caveats, caveats)
+
+    def _better_whole(self, clause: Clause) -> bool:
+        """A clause without kept maps is streamed: user space does the rest as cheaply. But not where it
+        can't be, nor where it ends a run whose maps are in the kernel."""
+        if not _streamable(clause):
+            return True
+        ends = any(isinstance(stmt, Act) and stmt.name == "exit" for stmt in statements(clause.body))
+        return ends and bool(self.wholes) and not maps_used(clause)
 
     def _way(self, clause: Clause) -> Mechanism:
         """How the probe is reached here."""
@@ -166,8 +215,9 @@ class _Offering:
                 fields,
                 constants,
                 syscall=event_of(probe)[0] == "syscalls",
-                atomic=raw,
+                atomic=raw and len(self.request.clauses) > 1,
                 cookie=cookie,
+                scratch="" if raw else "cpu",
             )
         from unitrace.kernel.arch import architecture
 
@@ -184,6 +234,7 @@ class _Offering:
             cookie=cookie,
             tgid=self.request.options.pid if user else 0,
             user=user,
+            scratch="task" if user else "cpu",
             func=self._func(probe, arch.ip),
             address=self._address(probe),
         )
@@ -206,14 +257,18 @@ class _Offering:
         return address(self.machine, probe.name) + probe.offset
 
     def _kept_maps(self) -> dict[str, tuple[Kept, int]]:
-        """The maps that may be kept and have a layout, numbered from 1 (0 counts lost records)."""
+        """The maps that may be kept and have a layout, numbered among the counters of drops (0 counts lost
+        records). Which key goes from a full map that evicts, the kernel decides by a rule of its own
+        (Documentation/bpf/map_lru_hash_update.dot), near enough to ours only where ours can't be had."""
         found: dict[str, tuple[Kept, int]] = {}
         for decl in self.request.maps:
-            if decl.name in self.request.keepable:
+            if decl.evicts and not self.lax:
+                continue
+            if decl.name in self.request.keepable | self.request.resident:
                 try:
                     plan = kept(decl)
                     if plan.key_size <= OLD_KEY_MOST or version(self.machine) >= (5, 11):
-                        found[decl.name] = plan, len(found) + 1
+                        found[decl.name] = plan, len(found) + NO_SCRATCH + 1
                 except CannotCompile:
                     pass
         return found
@@ -226,27 +281,56 @@ class _Offering:
             self.checked[key] = check(self.context(clause), self.abilities, expr)
         return not self.checked[key]
 
-    def _spoils(
-        self, clause: Clause, plans: dict[str, tuple[Kept, int]], programs: dict[int, Compiled]
-    ) -> set[str]:
+    def _spoils(self, clause: Clause, plans: dict[str, tuple[Kept, int]]) -> frozenset[str]:
         """The maps that can't be kept because this clause can't run whole. Its program otherwise."""
-        programs.pop(clause.ordinal, None)
-        used = {stmt.map for stmt in statements(clause.body) if isinstance(stmt, MapUpdate)}
-        if not used <= set(plans) or not all(isinstance(stmt, KEPT) for stmt in statements(clause.body)):
+        self.wholes.pop(clause.ordinal, None)
+        used = maps_used(clause)
+        if used and not (used <= set(plans) and self._whole(clause, plans)):
             return used & set(plans)
-        try:
-            draft = share(clause, accepts=lambda one: self.accepts(clause, one), whole=True, how="")
-        except NotStreamable:
-            return used & set(plans)
-        if draft.residual is not None:
-            return used & set(plans)
-        raw = self._raw(clause, (clause.predicate, clause.body))
-        context = self.context(clause, raw=raw and len(self.request.clauses) > 1)
-        try:
-            programs[clause.ordinal] = compile_kept(context, self.abilities, draft.accepted, clause, plans)
-        except CannotCompile:
-            return used & set(plans)
-        return set()
+        return frozenset()
+
+    def _whole(self, clause: Clause, plans: dict[str, tuple[Kept, int]]) -> bool:
+        """Whether the clause runs in the kernel, to its last statement."""
+        key = self._key(clause)
+        used = tuple((name, plans[name][1]) for name in sorted(maps_used(clause)) if name in plans)
+        known = (key, used, self.lax)
+        found = self.compiled.get(known)
+        if found is None:
+            try:
+                found = self._compiled(clause, plans)
+            except CannotCompile as error:
+                found = error
+            self.compiled[known] = found
+        if isinstance(found, CannotCompile):
+            self.reasons.setdefault(clause.ordinal, found.reason)
+            return False
+        self.wholes[clause.ordinal] = (*found, used)
+        return True
+
+    def _compiled(self, clause: Clause, plans: dict[str, tuple[Kept, int]]) -> tuple[Compiled, bool]:
+        """The program, and whether it is a raw tracepoint's."""
+        name = racy(clause)
+        if name:
+            text = f"two CPUs may set {name} at once, and one not see the other's value"
+            if not self.lax:
+                raise CannotCompile(text)
+            self.caveats[clause.ordinal] = text
+        ways = [False]
+        if self._raw(clause, (clause.predicate, clause.body)) and not by_thread(clause):
+            ways = [True, False]
+        for raw in ways:
+            try:
+                found = compile_whole(
+                    self.context(clause, raw=raw), self.abilities, clause.predicate, clause, plans,
+                    ordinal=self.next_ordinal, lax=self.lax,
+                )  # fmt: skip
+            except CannotCompile:
+                if not raw:
+                    raise
+                continue
+            self.next_ordinal += len(found.sent)
+            return found, raw
+        raise AssertionError("the last way returns or raises")
 
     def _raw(self, clause: Clause, reads: object) -> bool:
         """Whether a raw tracepoint will do: no field is read, and it isn't a system call's (there is one
@@ -256,39 +340,30 @@ class _Offering:
             return False
         if any(isinstance(expr, Site) and expr.name in _NOT_RAW for expr in walk(reads)):
             return False
-        if any(self._large(stmt.map) for stmt in statements(clause.body) if isinstance(stmt, MapUpdate)):
-            return False
         return bool(self.machine.answer("bpf.raw_tracepoint"))
 
-    def _large(self, name: str) -> bool:
-        """Whether a map's key needs a place that only programs on perf events have to themselves
-        (bpf_prog_active in trace_call_bpf)."""
-        return sum(map(room, self.request.map(name).key)) > KEY_ON_STACK
+    def _key(self, clause: Clause) -> object:
+        """Equal for clauses that differ in nothing but their place, and so may share programs."""
+        probe = clause.probe
+        shows = any(isinstance(stmt, Show) for stmt in statements(clause.body))
+        if shows or "probe" in self.sites or "name" in self.sites or self._address(probe):
+            return clause.ordinal
+        return probe.kind, probe.fields, probe.scope == "syscalls", clause.predicate, clause.body
 
-    def _share(
-        self,
-        clause: Clause,
-        way: Mechanism,
-        plans: dict[str, tuple[Kept, int]],
-        programs: dict[int, Compiled],
-    ) -> Share:
-        compiled = programs.get(clause.ordinal)
+    def _share(self, clause: Clause, way: Mechanism) -> Share:
+        whole = self.wholes.get(clause.ordinal)
+        if whole is not None:
+            compiled, raw, used = whole
+            way = _RAW if raw else way
+            sends = tuple(sent for sent, _ in compiled.sent)
+            return Share(clause, clause.predicate, None, (), way.how, Plan(way, compiled, True, used), sends)
         try:
-            draft = share(
-                clause, accepts=lambda one: self.accepts(clause, one), whole=compiled is not None, how=way.how
-            )
+            draft = share(clause, accepts=lambda one: self.accepts(clause, one), whole=False, how=way.how)
         except NotStreamable as error:
-            raise _Refused(clause, str(error)) from None
-        reads = clause.body if compiled is not None else tuple(column.value for column in draft.columns)
-        if self._raw(clause, (draft.accepted, reads)):
+            raise _Unstreamable(clause, self.reasons.get(clause.ordinal) or str(error)) from None
+        if self._raw(clause, (draft.accepted, tuple(column.value for column in draft.columns))):
             way = _RAW
-        if compiled is None:
-            compiled = self._record(clause, way, draft)
-            plan = Plan(way, compiled, False)
-        else:
-            used = {stmt.map for stmt in statements(clause.body) if isinstance(stmt, MapUpdate)}
-            plan = Plan(way, compiled, True, tuple((name, plans[name][1]) for name in sorted(used)))
-        return draft.replace(how=way.how, plan=plan)
+        return draft.replace(how=way.how, plan=Plan(way, self._record(clause, way, draft), False))
 
     def _record(self, clause: Clause, way: Mechanism, draft: Share) -> Compiled:
         """The program that sends records; clauses that differ in nothing but their place share it."""

@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from unitrace.contract.model import VECTOR_FROM, Snapshot
-from unitrace.contract.types import Bool, Enum, Int, Str, Tuple
 
 from . import syscall
-from .compile.stacks import is_words
-from .maps import Kept, Part
+from .maps import Kept
+from .packing import pack, unpack
 
-__all__ = ["read", "remove_all", "zero_all"]
+__all__ = ["key_bytes", "lookup", "read", "remove", "remove_all", "store", "zero_all"]
 
 PIECE = 4 << 20
 """Bytes of values read at a time."""
@@ -25,6 +24,8 @@ SCALAR = b"\0\0\0\0"
 def read(fd: int, plan: Kept, cpus: int, *, batch: bool, shown: bool) -> Snapshot:
     """The content now. ``cpus``: possible ones. ``shown``: a map without a key that nobody has updated
     holds its zero all the same (it was zeroed)."""
+    if plan.plain:
+        return _plain(fd, plan, batch)
     if plan.scalar:
         value = syscall.map_lookup(fd, SCALAR, plan.value_size * cpus)
         assert value is not None  # an array has all its elements
@@ -34,7 +35,7 @@ def read(fd: int, plan: Kept, cpus: int, *, batch: bool, shown: bool) -> Snapsho
     for keys, values, count in _pieces(fd, plan, cpus, batch):
         size = plan.key_size
         for at, merged in enumerate(_merged(plan, values, count, cpus)):
-            key = tuple(_part(part, keys, at * size) for part in plan.parts)
+            key = _key(plan, keys, at * size)
             found[key] = _value(plan, merged)
     return found
 
@@ -114,25 +115,84 @@ def _value(plan: Kept, words: list[int]) -> Any:
     return {bucket: times for bucket, times in enumerate(words) if times}
 
 
-def _part(part: Part, keys: bytes, at: int) -> Any:
-    of, at = part.type, at + part.offset
-    if isinstance(of, Tuple):
-        return tuple(_part(inner, keys, at - part.offset) for inner in part.parts)
-    if is_words(of):
-        count = struct.unpack_from("<Q", keys, at)[0]
-        return struct.unpack_from(f"<{count}Q", keys, at + 8)
-    data = keys[at : at + of.size]
-    if isinstance(of, Str):
-        return data.partition(b"\0")[0]
-    if isinstance(of, Bool):
-        return data != b"\0"
-    signed = isinstance(of, (Int, Enum)) and of.signed
-    return int.from_bytes(data, "little", signed=signed)
+def _key(plan: Kept, keys: bytes, at: int) -> tuple[Any, ...]:
+    return tuple(unpack(part, keys, at) for part in plan.parts)
+
+
+# --- maps whose values are set --------------------------------------------------------------------
+
+
+def _plain(fd: int, plan: Kept, batch: bool) -> Snapshot:
+    assert plan.value is not None
+    if plan.scalar:
+        value = syscall.map_lookup(fd, SCALAR, plan.value_size)
+        assert value is not None
+        return {(): unpack(plan.value, value, 0)} if value[0] else {}
+    found: dict[tuple[Any, ...], Any] = {}
+    for keys, values, count in _pieces(fd, plan, 1, batch):
+        for at in range(count):
+            key = _key(plan, keys, at * plan.key_size)
+            found[key] = unpack(plan.value, values, at * plan.value_size)
+    return found
+
+
+def key_bytes(plan: Kept, key: tuple[Any, ...]) -> bytes:
+    """A key as the BPF map has it."""
+    if plan.scalar:
+        return SCALAR
+    made = bytearray(plan.key_size)
+    for part, value in zip(plan.parts, key):
+        pack(part, value, made)
+    return bytes(made)
+
+
+def lookup(fd: int, plan: Kept, key: tuple[Any, ...], cpus: int, *, shown: bool) -> Any:
+    """The value under a key, as a snapshot has it; None where there is none."""
+    if plan.value is None:
+        if plan.scalar:
+            return read(fd, plan, cpus, batch=False, shown=shown).get(())
+        value = syscall.map_lookup(fd, key_bytes(plan, key), plan.value_size * cpus)
+        return None if value is None else _value(plan, _merged(plan, value, 1, cpus)[0])
+    value = syscall.map_lookup(fd, key_bytes(plan, key), plan.value_size)
+    if value is None or (plan.scalar and not value[0]):
+        return None
+    return unpack(plan.value, value, 0)
+
+
+def store(fd: int, plan: Kept, key: tuple[Any, ...], value: Any) -> bool:
+    """Set a value; False where the map is full."""
+    assert plan.value is not None
+    made = bytearray(plan.value_size)
+    if plan.scalar:
+        made[0] = 1
+    pack(plan.value, value, made)
+    try:
+        syscall.map_update(fd, key_bytes(plan, key), bytes(made))
+    except OSError as error:
+        if error.errno in (errno.E2BIG, errno.ENOMEM):
+            return False
+        raise
+    return True
+
+
+def remove(fd: int, plan: Kept, key: tuple[Any, ...]) -> bool:
+    """Remove a key of a map whose values are set; whether it was there."""
+    if plan.scalar:
+        there = syscall.map_lookup(fd, SCALAR, plan.value_size)
+        syscall.map_update(fd, SCALAR, bytes(plan.value_size))
+        return bool(there and there[0])
+    return syscall.map_delete(fd, key_bytes(plan, key))
 
 
 def remove_all(fd: int, plan: Kept, cpus: int) -> None:
     """Remove all keys. Their values are cleared first: before 5.10 an element that is used again keeps
     what other CPUs had in it."""
+    if plan.plain:
+        for key in [SCALAR] if plan.scalar else list(_keys(fd, plan)):
+            syscall.map_update(fd, key, bytes(plan.value_size)) if plan.scalar else syscall.map_delete(
+                fd, key
+            )
+        return
     if plan.scalar:
         syscall.map_update(fd, SCALAR, bytes(plan.value_size * cpus))
         return
@@ -144,7 +204,11 @@ def remove_all(fd: int, plan: Kept, cpus: int) -> None:
 
 def zero_all(fd: int, plan: Kept, cpus: int) -> None:
     """All values to zero, keys kept."""
-    zeros = bytes(plan.value_size * cpus)
+    if plan.plain and plan.scalar:
+        there = syscall.map_lookup(fd, SCALAR, plan.value_size)
+        syscall.map_update(fd, SCALAR, (there or b"\0")[:1].ljust(plan.value_size, b"\0"))
+        return
+    zeros = bytes(plan.value_size * (1 if plan.plain else cpus))
     for key in [SCALAR] if plan.scalar else list(_keys(fd, plan)):
         _put(fd, key, zeros)
 

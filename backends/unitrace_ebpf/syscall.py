@@ -15,6 +15,7 @@ __all__ = [
 
 # enum bpf_map_type
 HASH, ARRAY, PERF_EVENT_ARRAY, PERCPU_HASH, PERCPU_ARRAY, RINGBUF = 1, 2, 4, 5, 6, 27
+LRU_HASH, LRU_PERCPU_HASH = 9, 10
 # enum bpf_prog_type
 SOCKET_FILTER, KPROBE, TRACEPOINT, PERF_EVENT, RAW_TRACEPOINT = 1, 2, 5, 7, 17
 # enum bpf_attach_type

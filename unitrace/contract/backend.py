@@ -6,7 +6,7 @@ Read a backend in this order: survey, probes, offer, attach, read, detach.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from .ir import Probe
 from .machine import Answer, Machine
@@ -14,7 +14,7 @@ from .model import Batch, Losses, Snapshot
 from .offer import Answered, Offer, Request
 from .record import Record
 
-__all__ = ["API_VERSION", "Attachment", "Backend", "Listed", "Support"]
+__all__ = ["API_VERSION", "Attachment", "Backend", "Holder", "Listed", "Support"]
 
 API_VERSION = 1
 """Raised when a change here breaks backends written for the last one."""
@@ -70,6 +70,19 @@ class Attachment(Protocol):
 
     def stop(self) -> None:
         """No event from here on; what is buffered can still be read. Quick (well under 10 ms)."""
+
+
+class Holder(Attachment, Protocol):
+    """An attachment with maps that are resident (offer.Request.resident), not only keepable."""
+
+    def lookup(self, map: str, key: tuple[Any, ...]) -> Any:
+        """The value of a map kept in the kernel under ``key``, as a snapshot has it; None: there is none."""
+
+    def store(self, map: str, key: tuple[Any, ...], value: Any) -> bool:
+        """Set a value of a resident map (offer.Request.resident); False where it is full."""
+
+    def remove(self, map: str, key: tuple[Any, ...]) -> bool:
+        """Remove a key of a resident map; whether it was there."""
 
 
 class Backend(Protocol):

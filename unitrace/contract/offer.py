@@ -12,9 +12,9 @@ wholly the backend's (residual None) or wholly the engine's (residual.body == cl
 
 A clause that the backend runs whole may still ask for what user space alone does: printf, exit, ... Each
 such statement is a ``Sent`` of the share: a clause of its own, without a predicate, whose values
-the backend has taken at the event. Run by the engine in the order of time, they do what the statements of the
-whole clause would have done. So the law, to the end: what a whole clause does to maps the kernel does, and its
-acts are those of its ``sends``, once each time that the clause would have come by.
+the backend has taken at the event. Run by the engine in the order of time, they do what the statements of
+the whole clause would have done. So the law, to the end: what a whole clause does to maps the kernel does,
+and its acts are those of its ``sends``, once each time that the clause would have come by.
 """
 
 from __future__ import annotations
@@ -22,13 +22,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from .ir import (
-    Act, Binary, Call, Clause, Expr, ForEach, Load, MapDecl, MapDelete, MapSet, MapUpdate, Show, Site, Stmt, Text, Var,
+    Act,
+    Binary,
+    Call,
+    Clause,
+    Expr,
+    ForEach,
+    Load,
+    MapDecl,
+    MapDelete,
+    MapSet,
+    MapUpdate,
+    Show,
+    Site,
+    Stmt,
+    Text,
+    Var,
 )  # fmt: skip
 from .ir import MapGet as _MapGet
 from .model import Column
 from .record import Record
 from .sites import SITES
-from .types import BOOL, Stack, Stack
+from .types import BOOL, Stack
 
 __all__ = [
     "NotStreamable", "Offer", "Options", "Refusal", "Request", "Sent", "Share",
@@ -49,8 +64,8 @@ class Options(Record):
 class Request(Record):
     """Clauses to run together. ``maps``: those they use. ``keepable``: names of the maps that only
     aggregate, and that user space at most prints, clears or zeroes: those alone may be kept in
-    the kernel by a backend that can do no more. ``resident``: those that may live there though clauses set,
-    read and delete their values; user space reaches them by the attachment (``lookup``, ``store``, ``remove``).
+    the kernel by a backend that can do no more. ``resident``: those that may live there though clauses
+    set, read and delete their values; user space reaches them by the attachment (backend.Holder).
     ``spare``: the first ordinal that is free for the clauses of Sent."""
 
     clauses: tuple[Clause, ...]
@@ -67,8 +82,8 @@ class Request(Record):
 
 
 class Sent(Record):
-    """Something that a clause which runs whole leaves to user space: a ``clause`` with an ordinal of its own and
-    no predicate, and the ``columns`` that its events carry (``Site("sent", n)`` and the like)."""
+    """Something that a clause which runs whole leaves to user space: a ``clause`` with an ordinal of its
+    own and no predicate, and the ``columns`` that its events carry (``Site("sent", n)`` and the like)."""
 
     clause: Clause
     columns: tuple[Column, ...]
@@ -80,9 +95,9 @@ class Share(Record):
     ``accepted``: the part of the predicate that the kernel decides (None: nothing).
     ``residual``: what the engine has still to do with each event; None where the backend runs
     the whole clause. ``columns``: what each event carries for that. ``how``: the mechanism, in a few
-    words ("kprobe PMU", "tracefs event"). ``plan``: the backend's own notes, opaque to the core. ``sends``: of a
-    clause that runs whole, what is left to user space; clauses that differ in nothing but their place may share
-    theirs.
+    words ("kprobe PMU", "tracefs event"). ``plan``: the backend's own notes, opaque to the core.
+    ``sends``: of a clause that runs whole, what is left to user space; clauses that differ in nothing but
+    their place may share theirs.
     """
 
     clause: Clause

@@ -42,6 +42,7 @@ _ALL = (
     SiteValue("kstack", "kernel call stack"),
     SiteValue("ustack", "user call stack"),
     SiteValue("usermode", "1 where the event came from user mode", UINT32),
+    SiteValue("sent", "value number key of a record that a clause sends which runs whole (offer.Sent)"),
     SiteValue("probe", "full name of the probe", constant=True),
     SiteValue("name", "function or event of the probe", constant=True),
 )

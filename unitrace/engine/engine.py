@@ -49,10 +49,11 @@ SHOW_FROM = 64
 class Engine:
     """Runs a program's residual clauses.
 
-    ``residuals``: by ordinal, what is left of a clause and the columns its events carry; clauses
-    that user space fires (begin, end, interval, self) need not be among them. ``kept``: who keeps
-    which map in the kernel. ``emit`` is called with every record, in order. Raises BackendError
-    for a clause that can't be run here, SpecError for one that is malformed.
+    ``residuals``: by ordinal, what is left of a clause and the columns its events carry, also what
+    clauses that run in the kernel send (offer.Sent); clauses that user space fires (begin, end, interval,
+    self) need not be among them. ``kept``: who keeps which map in the kernel. ``emit`` is called with
+    every record, in order. Raises BackendError for a clause that can't be run here, SpecError for one that
+    is malformed.
     """
 
     def __init__(
@@ -79,11 +80,12 @@ class Engine:
         for clause in program.clauses:
             if _fired_here(clause):
                 self._own.append(compiled(clause, (), self._runtime.stores, self._runtime, own=True))
-            elif clause.ordinal in residuals:
-                residual, columns = residuals[clause.ordinal]
-                stores = self._runtime.stores
-                self._columns[clause.ordinal] = columns
-                self._streamed[clause.ordinal] = compiled(residual, columns, stores, self._runtime)
+        stores = self._runtime.stores
+        for ordinal, (residual, columns) in residuals.items():
+            if _fired_here(residual):
+                continue
+            self._columns[ordinal] = columns
+            self._streamed[ordinal] = compiled(residual, columns, stores, self._runtime)
         self._unordered = unordered([one.clause for one in self._streamed.values()], program.maps)
 
     # --- begin, end, timers ------------------------------------------------------------------

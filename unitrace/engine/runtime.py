@@ -51,12 +51,21 @@ class Runtime:
         self.unsafe = unsafe
         self.config = dict(config)
         self.kept = kept or {}
-        self.stores = {decl.name: Store(decl, self.full) for decl in maps}
+        self.stores = {decl.name: self._store(decl) for decl in maps}
         self.own = Own()
         self.started = time.monotonic_ns()
         self.to_wall = time.time_ns() - self.started  # one for the run: differences stay exact
         self._full: dict[str, str] = {}
         self._warned: dict[tuple[str, object], list[object]] = {}
+
+    def _store(self, decl: MapDecl) -> Store:
+        """The map, in user space or as seen from there."""
+        attachment = self.kept.get(decl.name)
+        if attachment is None:
+            return Store(decl, self.full)
+        from .kept import KeptStore
+
+        return KeptStore(decl, self.full, attachment)  # type: ignore[arg-type]
 
     def setting(self, name: str, default: int) -> int:
         """A number of the program's config block, or of the environment (BPFTRACE_<NAME>)."""
@@ -73,9 +82,6 @@ class Runtime:
 
     def content(self, name: str) -> Callable[[], Snapshot]:
         """What reads map ``name`` for print(): our own, or a backend's."""
-        attachment = self.kept.get(name)
-        if attachment is not None:
-            return lambda: attachment.snapshot(name)
         return self.stores[name].shown
 
     def emptier(self, name: str, how: str) -> Callable[[], None]:

@@ -15,7 +15,7 @@ from unitrace.contract.ir import Clause, Program
 from unitrace.contract.machine import Machine
 from unitrace.contract.offer import NotStreamable, Offer, Options, Refusal, Request
 from unitrace.contract.record import Record
-from unitrace.plan.groups import by_engine, components, keepable, maps_used
+from unitrace.plan.groups import by_engine, components, keepable, maps_used, resident
 from unitrace.plan.show import plain, texts
 
 __all__ = ["Answers", "NoBackend", "Part", "Plan", "ask", "choose", "request"]
@@ -130,9 +130,10 @@ def _parts(
             return (), answers
         chosen.setdefault(offer.backend, []).extend(group)
     parts = []
-    for name, members in chosen.items():
+    for number, (name, members) in enumerate(chosen.items()):
         ordered = tuple(sorted(members, key=lambda clause: clause.ordinal))
         wanted = request(program, ordered, options)
+        wanted = wanted.replace(spare=wanted.spare << number)
         answers = ask(wanted, backends.values(), machine, ask_all)
         offer = best(ask(wanted, [backends[name]], machine, ask_all), options)
         if offer is None:
@@ -145,7 +146,7 @@ def request(program: Program, clauses: tuple[Clause, ...], options: Options) -> 
     """The request for ``clauses`` of ``program``, as backends are asked it."""
     used = frozenset().union(*map(maps_used, clauses))
     maps = tuple(decl for decl in program.maps if decl.name in used)
-    return Request(clauses, maps, keepable(program) & used, options, program.source)
+    return Request(clauses, maps, keepable(program) & used, options, program.source, resident(program) & used)
 
 
 def _passed_over(parts: tuple[Part, ...], backends: Mapping[str, Backend]) -> tuple[str, ...]:

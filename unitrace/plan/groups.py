@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-from unitrace.contract.ir import Act, Clause, ForEach, MapDelete, MapGet, MapSet, MapUpdate, Program, Stmt
-from unitrace.contract.offer import walk
+from unitrace.contract.ir import Act, Clause, ForEach, MapDelete, MapGet, MapSet, MapUpdate, Program
+from unitrace.contract.offer import maps_used, statements, walk
 from unitrace.contract.probes import BY_NAME
 
-__all__ = ["by_engine", "components", "keepable", "maps_used", "statements"]
+__all__ = ["by_engine", "components", "keepable", "maps_used", "resident", "statements"]
 
 
 def by_engine(clause: Clause) -> bool:
     """Whether user space itself fires the clause's probe (begin, interval, ...)."""
     return BY_NAME[clause.probe.kind].by == "engine"
-
-
-def statements(body: tuple[Stmt, ...]) -> list[Stmt]:
-    """All statements of a body, nested ones included."""
-    found: list[Stmt] = []
-    for stmt in body:
-        found.append(stmt)
-        for name in stmt._fields:
-            inner = getattr(stmt, name)
-            if isinstance(inner, tuple) and inner and isinstance(inner[0], Stmt):
-                found.extend(statements(inner))
-    return found
-
-
-def maps_used(clause: Clause) -> frozenset[str]:
-    """The names of the maps that a clause reads, writes, prints or clears."""
-    used = {expr.map for expr in walk((clause.predicate, clause.body)) if isinstance(expr, MapGet)}
-    for stmt in statements(clause.body):
-        if isinstance(stmt, (MapSet, MapUpdate, MapDelete, ForEach, Act)) and stmt.map:
-            used.add(stmt.map)
-    return frozenset(used)
 
 
 def keepable(program: Program) -> frozenset[str]:
@@ -51,6 +30,17 @@ def keepable(program: Program) -> frozenset[str]:
                     kept.discard(stmt.map)
             elif isinstance(stmt, Act) and stmt.map and stmt.name not in ("print", "clear", "zero"):
                 kept.discard(stmt.map)
+    return frozenset(kept)
+
+
+def resident(program: Program) -> frozenset[str]:
+    """The maps that may live in the kernel, whoever sets, reads and deletes their values: all but those
+    that user space aggregates into."""
+    kept = {decl.name for decl in program.maps}
+    for clause in program.clauses:
+        if by_engine(clause):
+            updates = (stmt.map for stmt in statements(clause.body) if isinstance(stmt, MapUpdate))
+            kept.difference_update(updates)
     return frozenset(kept)
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from unitrace.contract.ir import Cast, Expr, MapUpdate, TupleOf
-from unitrace.contract.types import Str, Tuple
+from unitrace.contract.ir import Expr, MapUpdate
 
-from ..asm import FP, R0, R1, R2, R3, R4, R7, Label
+from ..asm import FP, R0, R1, R2, R3, R4
 from ..maps import Kept, Part
 from .base import CannotCompile, shape
-from .scalars import Scalars
-from .stacks import is_words, put, room
+from .calls import Calls
 
-__all__ = ["DROPS", "Aggregates", "bench", "zeros"]
+__all__ = ["DROPS", "Aggregates", "zeros", "zeros_of"]
 
 DROPS = "map:drops"
 """Per-CPU counters of what got lost: 0 records, then one a kept map."""
@@ -20,24 +18,24 @@ INLINE = 64
 """Larger values start as a copy of a map's zeros, not the stack's."""
 
 
-def bench(plan: Kept) -> str:
-    """The name of the per-CPU array in which a large key is built, for ``link``."""
-    return f"map:key {plan.key_size}"
-
-
 def zeros(plan: Kept) -> str:
     """The name of the array that holds a map's first value, for ``link``."""
-    return f"map:zeros {plan.value_size}"
+    return zeros_of(plan.value_size)
 
 
-class Aggregates(Scalars):
+def zeros_of(size: int) -> str:
+    """The name of an array of ``size`` zeros."""
+    return f"map:zeros {size}"
+
+
+class Aggregates(Calls):
     """Updates of kept maps; ``plans``: the layouts, and each map's number among the drop counters."""
 
-    plans: dict[str, tuple[Kept, int]]
+    plans: dict[str, tuple[Kept, int]] = {}  # noqa: RUF012 (set once, for a whole clause)
 
     def update(self, stmt: MapUpdate) -> None:
         plan, number = self.plans[stmt.map]
-        code, used = self.code, self.frame.used
+        code, mark = self.code, self.frame.mark()
         value = weight = 0
         if plan.function != "count":
             self._value(stmt.args[0], plan)
@@ -54,12 +52,7 @@ class Aggregates(Scalars):
             self._lookup(plan, key)
             code.jump_ifi("==", R0, 0, done)
         else:
-            base, key = FP, 0
-            if plan.large:
-                base = self._bench(plan, done)
-            else:
-                key = self.frame.take(plan.key_size)
-            self._key(plan, stmt.key, base, key)
+            base, key = self.key_place(plan, stmt.key)
             self._lookup(plan, key, base)
             code.jump_ifi("!=", R0, 0, hit)
             self._insert(plan, key, base)
@@ -70,48 +63,28 @@ class Aggregates(Scalars):
             code.place(hit)
         getattr(self, f"_{plan.function}")(plan, value, weight)
         code.place(done)
-        self.frame.back(used)
+        self.frame.release(mark)
 
     def _value(self, expr: Expr, plan: Kept) -> None:
         shape(expr.type)
         self.scalar(expr)
 
-    def _bench(self, plan: Kept, none: Label) -> int:
-        """R7: this CPU's place for a large key."""
-        if self.context.atomic:
-            raise CannotCompile(f"a key of {plan.key_size} bytes where programs interrupt each other")
-        code, used = self.code, self.frame.used
-        slot = self.frame.take()
-        code.storei(FP, slot, 0, 4)
-        code.map(R1, bench(plan))
-        self.address(R2, FP, slot)
-        code.call("map_lookup_elem")
-        code.jump_ifi("==", R0, 0, none)
-        code.mov(R7, R0)
-        self.frame.back(used)
-        return R7
-
-    def _key(self, plan: Kept, exprs: tuple[Expr, ...], base: int, slot: int) -> None:
-        """The key's parts into its slot; the gaps between them are zero."""
-        covered = sum(_covered(part) for part in plan.parts)
-        if covered < plan.key_size:
-            self.zero(base, slot, plan.key_size)
+    def key_place(self, plan: Kept, exprs: tuple[Expr, ...]) -> tuple[int, int]:
+        """A new place with the key in it; the gaps between its parts are zero."""
+        if not plan.parts:
+            slot = self.frame.take(plan.key_size)
+            self.zero(FP, slot, plan.key_size)
+            return FP, slot
+        if len(exprs) != len(plan.parts):
+            raise CannotCompile("a computed key")
+        base, at = self.room(plan.key_size)
+        if sum(map(_covered, plan.parts)) < plan.key_size:
+            self.clear(base, at, plan.key_size)
         for part, expr in zip(plan.parts, exprs):
-            self._part(part, expr, base, slot)
-
-    def _part(self, part: Part, expr: Expr, base: int, slot: int) -> None:
-        if isinstance(part.type, Tuple):
-            if not isinstance(expr, TupleOf) or len(expr.items) != len(part.parts):
-                raise CannotCompile("a computed tuple as a key")
-            for inner, item in zip(part.parts, expr.items):
-                self._part(inner, item, base, slot)
-        elif isinstance(part.type, Str):
-            self.text(expr, base, slot + part.offset, part.type.length)
-        elif is_words(part.type):
-            put(self, expr, base, slot + part.offset)
-        else:
-            self.scalar(expr if expr.type == part.type else Cast(part.type, expr))
-            self.code.store(base, slot + part.offset, R0, part.type.size)
+            mark = self.frame.mark()
+            self.put(expr, part, base, at, clean=True)
+            self.frame.release(mark)
+        return base, at
 
     def _lookup(self, plan: Kept, key: int, base: int = FP) -> None:
         self.code.map(R1, f"map:{plan.decl.name}")
@@ -272,4 +245,5 @@ class Aggregates(Scalars):
 
 
 def _covered(part: Part) -> int:
-    return sum(map(_covered, part.parts)) if part.parts else room(part.type)
+    """Bytes of a key's part that are always written."""
+    return sum(map(_covered, part.parts)) if part.parts else part.size

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from unitrace.contract.ir import Expr, Field
 from unitrace.contract.record import Record
-from unitrace.contract.types import Bool, Enum, Int, Pointer, Symbol, Type
+from unitrace.contract.types import Bool, Enum, Formatted, Int, Pointer, Symbol, Type
 
 from ..asm import FP, R0, R6, Code
 from .frame import LIMIT, Frame
 
-__all__ = ["Abilities", "Base", "CannotCompile", "Context", "shape"]
+__all__ = ["Abilities", "Base", "CannotCompile", "Context", "StackFull", "shape"]
 
 
 class CannotCompile(Exception):
@@ -22,11 +22,15 @@ class CannotCompile(Exception):
         self.reason = reason
 
 
+class StackFull(CannotCompile):
+    """More than the stack holds."""
+
+
 class Abilities(Record):
     """What the running kernel's BPF knows. ``split_reads``: probe_read_user and _kernel (5.5), else the
     one probe_read. ``direct_values``: an array's value by address (5.2). ``ringbuf``: 5.8, else perf
     buffers. ``boot_clock``: 5.8, ``jiffies``: 5.5, ``get_stack``: 4.18, ``func_ip``: bpf_get_func_ip
-    (5.15)."""
+    (5.15). ``loops``: bounded ones (5.3)."""
 
     split_reads: bool = True
     direct_values: bool = True
@@ -35,6 +39,7 @@ class Abilities(Record):
     jiffies: bool = True
     get_stack: bool = True
     func_ip: bool = True
+    loops: bool = True
 
 
 class Context(Record):
@@ -45,7 +50,8 @@ class Context(Record):
     preempted; two raw tracepoints nest). ``cookie``: the clause's number comes with
     the link, so that clauses share a program. ``tgid``: only this process (0: all). ``user``: the probed
     code is a process's. ``func``: where the function's address is: "helper" (bpf_get_func_ip), a register's
-    name, or "" (nowhere); ``address``: known already."""
+    name, or "" (nowhere); ``address``: known already. ``scratch``: whose memory beyond the
+    stack is: a "cpu"'s, where no other program can come between, a "task"'s, or nobody's ("")."""
 
     kind: str
     fields: Mapping[str, Field] = {}
@@ -59,6 +65,7 @@ class Context(Record):
     user: bool = False
     func: str = ""
     address: int = 0
+    scratch: str = ""
 
 
 def shape(of: Type) -> tuple[int, bool]:
@@ -70,6 +77,8 @@ def shape(of: Type) -> tuple[int, bool]:
     if isinstance(of, Bool):
         return 8, False
     if isinstance(of, Symbol) and of.space == "kernel":
+        return 64, False
+    if isinstance(of, Formatted) and of.form not in ("inet", "mac"):
         return 64, False
     raise CannotCompile(f"a value of type {type(of).__name__}")
 
@@ -120,7 +129,7 @@ class Base:
 
     def check_stack(self) -> None:
         if self.frame.most > LIMIT:
-            raise CannotCompile(f"a program with {self.frame.most} bytes of stack, of {LIMIT}")
+            raise StackFull(f"a program with {self.frame.most} bytes of stack, of {LIMIT}")
 
     def field(self, name: object) -> Field:
         """The named argument of the probe."""

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from unitrace.contract.ir import Assign, Clause, Expr, Load, Stmt
+from unitrace.contract.ir import Act, Assign, Binary, Clause, Const, Expr, ForRange, Load, Show, Stmt
 from unitrace.contract.model import Column, Place
+from unitrace.contract.offer import Sent, walk
 from unitrace.contract.record import Record
-from unitrace.contract.types import Array, Buffer, Struct, Type
+from unitrace.contract.types import Array, Buffer, Formatted, Struct, Type
 
-from ..asm import FP, R0, R1, R2, R3, R4, R5, R6, R7, Code
+from ..asm import FP, R0, R1, R2, R3, R4, R5, R6, R7, R8, Code, Label
 from ..maps import Kept
-from .base import Abilities, CannotCompile, Context, shape
-from .stacks import is_words, put, room
-from .statements import Statements
+from .aggregates import zeros_of
+from .base import Abilities, CannotCompile, Context, StackFull, shape
+from .frame import SCRATCH_LIMIT, Frame
+from .layouts import Part, in_register
+from .sends import Layout, Sends
+from .stacks import is_words, room
 from .strings import is_text
 
-__all__ = ["Compiled", "Layout", "check", "compile_kept", "compile_record", "layout", "statements"]
+__all__ = [
+    "NO_SCRATCH", "SCRATCH", "SWITCH", "Compiled", "Layout", "check", "compile_record", "compile_whole",
+    "layout", "scratch_map", "statements",
+]  # fmt: skip
 
 SWITCH = "map:switch"
 HEAD = 16
@@ -26,19 +33,31 @@ NO_WAKEUP = 1  # BPF_RB_NO_WAKEUP
 SCRATCH = "map:scratch"
 
 
-class Layout(Record):
-    """A record's columns in memory, from the record's start (after the ring's own header)."""
-
-    places: tuple[tuple[Column, Place], ...]
-    size: int
+NO_SCRATCH = 1
+"""The number, among the counters of drops, of runs for which there was no scratch."""
 
 
 class Compiled(Record):
-    """A program to be linked and loaded. ``stack``: bytes of it in use."""
+    """A program to be linked and loaded. ``stack``: bytes of it in use. ``layout``: of the records of a
+    clause that is streamed; ``sent``: of one that runs whole, each with what user space does with it.
+    ``scratch``: bytes of it, of each CPU or of each task."""
 
     code: Code
     stack: int
     layout: Layout | None = None
+    sent: tuple[tuple[Sent, Layout], ...] = ()
+    scratch: int = 0
+    by_task: bool = False
+
+    @property
+    def layouts(self) -> tuple[Layout, ...]:
+        """Of all its records."""
+        return (() if self.layout is None else (self.layout,)) + tuple(shown for _, shown in self.sent)
+
+
+def scratch_map(size: int, by_task: bool) -> str:
+    """The name of the map that a program's scratch lies in, for ``link``."""
+    return f"map:{'task' if by_task else 'scratch'} {size}"
 
 
 def layout(columns: tuple[Column, ...]) -> Layout:
@@ -61,7 +80,7 @@ def layout(columns: tuple[Column, ...]) -> Layout:
 
 
 def _alignment(of: Type) -> int:
-    if is_text(of) or is_words(of) or isinstance(of, (Array, Buffer, Struct)):
+    if is_text(of) or is_words(of) or isinstance(of, (Array, Buffer, Struct, Formatted)):
         return 8
     return of.size or 1
 
@@ -71,14 +90,19 @@ def _place(of: Type, at: int) -> Place:
         return Place(at, room(of), "words")
     if is_text(of):
         return Place(at, of.size, "text")
-    if isinstance(of, (Array, Buffer, Struct)):
+    if isinstance(of, (Array, Buffer, Struct)) or (isinstance(of, Formatted) and not in_register(of)):
         return Place(at, of.size, "bytes")
     bits, signed = shape(of)
     return Place(at, bits // 8, "int", signed)
 
 
-class Program(Statements):
+class Program(Sends):
     """One clause's program: the same frame around either end."""
+
+    def __init__(self, *args: object, **named: object) -> None:
+        super().__init__(*args, **named)
+        self.scratch_at: int | None = None  # where the size of the scratch must be filled in
+        self.out = self.code.label()
 
     def open(self, accepted: Expr | None, later: object, *, switch: bool = True) -> None:
         """Save the context, look at the switch and the process, decide the predicate."""
@@ -90,10 +114,54 @@ class Program(Statements):
         if self.context.tgid:
             code.call("get_current_pid_tgid")
             code.alui(">>", R0, 32)
-            code.jump_ifi("!=", R0, self.context.tgid, self.end)
+            code.jump_ifi("!=", R0, self.context.tgid, self.out)
+        if self.frame.scratch:
+            self._scratch()
+        if any(_may_divide(one) for one in walk((accepted, later))):
+            self.divided = self.frame.take()
+            code.storei(FP, self.divided, 0, 8)
         self.hoist(accepted, later)
         if accepted is not None:
+            mark = self.frame.mark()
             self.truth(accepted, self.end, False)
+            self.frame.release(mark)
+
+    def _scratch(self) -> None:
+        """R8: memory that this run has to itself. Programs on perf events exclude each other on a CPU; one
+        in user code can be preempted, and has a place by its thread, for as long as it runs."""
+        code = self.code
+        if self.context.scratch == "task":
+            code.call("get_current_pid_tgid")
+            self.task = self.spill()
+            there = code.label()
+            key = self.frame.take()
+            code.storei(FP, key, 0, 4)
+            code.map(R1, "zeros of the scratch")
+            self.address(R2, FP, key)
+            code.call("map_lookup_elem")
+            code.jump_ifi("==", R0, 0, self.out)
+            code.mov(R3, R0)
+            code.map(R1, "scratch")
+            self.address(R2, FP, self.task)
+            code.alui("mov", R4, 0)
+            code.call("map_update_elem")
+            code.map(R1, "scratch")
+            self.address(R2, FP, self.task)
+            code.call("map_lookup_elem")
+            code.jump_ifi("!=", R0, 0, there)
+            self.drop(NO_SCRATCH)
+            code.jump(self.out)
+            code.place(there)
+        elif self.context.scratch == "cpu":
+            key = self.frame.take()
+            code.storei(FP, key, 0, 4)
+            code.map(R1, "scratch")
+            self.address(R2, FP, key)
+            code.call("map_lookup_elem")
+            code.jump_ifi("==", R0, 0, self.out)
+        else:
+            raise CannotCompile("a program that needs memory of its own, where programs interrupt each other")
+        code.mov(R8, R0)
 
     def _switch(self) -> None:
         code = self.code
@@ -106,12 +174,18 @@ class Program(Statements):
             code.map(R1, SWITCH)
             self.address(R2, FP, slot)
             code.call("map_lookup_elem")
-            code.jump_ifi("==", R0, 0, self.end)
+            code.jump_ifi("==", R0, 0, self.out)
             code.load(R0, R0, 0, 4)
-        code.jump_ifi("==", R0, 0, self.end)
+        code.jump_ifi("==", R0, 0, self.out)
 
     def close(self) -> None:
         self.code.place(self.end)
+        self.report()
+        if self.frame.scratch and self.context.scratch == "task":
+            self.code.map(R1, "scratch")
+            self.address(R2, FP, self.task)
+            self.code.call("map_delete_elem")
+        self.code.place(self.out)
         # A tracepoint's program that returns 0 takes the event away from all perf users of it, uncounted
         # (trace_call_bpf() in perf_trace_run_bpf_submit() and perf_syscall_enter()).
         self.code.alui("mov", R0, int(self.context.kind == "tracepoint"))
@@ -120,29 +194,34 @@ class Program(Statements):
 
     def column(self, column: Column, place: Place, base: int, off: int) -> None:
         """Put a column's value where its place says, from ``base + off``."""
-        expr, at = column.value, off + place.offset
+        expr, at = self.values.get(column.value, column.value), off + place.offset
         if place.how == "int":
             self.scalar(expr)
             self.code.store(base, at, R0, place.size)
-        elif place.how == "words":
-            put(self, expr, base, at)
         elif place.how == "text" and (not isinstance(expr, Load) or not is_text(expr.type)):
             self.text(expr, base, at, place.size, clean=False)
-        elif isinstance(expr, Load):
-            self.load_bytes(expr, base, at)
-        elif not self.inline(expr, base, at):
-            raise CannotCompile(f"a value of type {type(column.type).__name__}")
+        else:
+            self.put(expr, Part(column.type, 0, place.size), base, at)
 
-    def columns(self, shown: Layout, base: int, off: int) -> None:
+    lay_out = staticmethod(layout)
+
+    def columns(self, shown: Layout, base: int, off: int, ordinal: int | None = None) -> None:
         """The record's head and columns. The time is taken first, which is after the ring gave the
         place: whoever sees a later record's place taken sees all of an earlier time."""
         code = self.code
-        if "ktime_get_ns" in self.helpers:
+        if self.time:
+            code.load(R0, FP, self.time, 8)
+        elif "ktime_get_ns" in self.helpers:
             code.load(R0, FP, self.helpers["ktime_get_ns"], 8)
         else:
             code.call("ktime_get_ns")
         code.store(base, off + 8, R0, 8)
-        if self.context.cookie:
+        if self.time:  # the next record of this run comes after this one
+            code.alui("+", R0, 1)
+            code.store(FP, self.time, R0, 8)
+        if ordinal is not None:
+            code.storei(base, off, ordinal, 4)
+        elif self.context.cookie:
             code.mov(R1, R6)
             code.call("get_attach_cookie")
             code.store(base, off, R0, 4)
@@ -157,24 +236,34 @@ class Program(Statements):
                     raise CannotCompile(f"{column.name}: {error.reason}") from None
             self.frame.back(used)
 
-    def to_ring(self, shown: Layout) -> None:
-        code = self.code
-        taken = code.label()
-        code.map(R1, "map:ring")
-        code.alui("mov", R2, "size")
+    def record(self, shown: Layout, ordinal: int | None, ending: bool = False) -> None:
+        """A record into the ring, or the count of one that is lost. ``ending``: nothing runs after it."""
+        lost = self.code.label()
+        if self.abilities.ringbuf:
+            self._to_ring(shown, ordinal, lost)
+        else:
+            self._to_perf_buffer(shown, ordinal, lost)
+        if ending:
+            self.switch_off()
+        self.code.place(lost)
+
+    def _to_ring(self, shown: Layout, ordinal: int | None, lost: Label) -> None:
+        code, taken = self.code, self.code.label()
+        code.map(R1, f"map:ring {shown.size}")
+        code.alui("mov", R2, f"size {shown.size}")
         code.alui("mov", R3, 0)
         code.call("ringbuf_reserve")
         code.jump_ifi("!=", R0, 0, taken)
         self.drop(0)
-        code.jump(self.end)
+        code.jump(lost)
         code.place(taken)
         code.mov(R7, R0)
-        self.columns(shown, R7, 0)
+        self.columns(shown, R7, 0, ordinal)
         code.mov(R1, R7)
         code.alui("mov", R2, NO_WAKEUP)
         code.call("ringbuf_submit")
 
-    def to_perf_buffer(self, shown: Layout) -> None:
+    def _to_perf_buffer(self, shown: Layout, ordinal: int | None, lost: Label) -> None:
         """Before 5.8: build the record in this CPU's scratch, copy it into this CPU's ring."""
         code = self.code
         there, sent = code.label(), code.label()
@@ -184,18 +273,19 @@ class Program(Statements):
         self.address(R2, FP, slot)
         code.call("map_lookup_elem")
         code.jump_ifi("!=", R0, 0, there)
-        code.jump(self.end)
+        code.jump(lost)
         code.place(there)
         code.mov(R7, R0)
-        self.columns(shown, R7, 0)
+        self.columns(shown, R7, 0, ordinal)
         code.mov(R1, R6)
-        code.map(R2, "map:ring")
+        code.map(R2, f"map:ring {shown.size}")
         code.const(R3, 0xFFFFFFFF)  # BPF_F_CURRENT_CPU
         code.mov(R4, R7)
-        code.alui("mov", R5, "size")
+        code.alui("mov", R5, f"size {shown.size}")
         code.call("perf_event_output")
         code.jump_ifi("==", R0, 0, sent)
         self.drop(0)
+        code.jump(lost)
         code.place(sent)
 
 
@@ -207,37 +297,69 @@ def compile_record(
     made = Program(context, abilities)
     made.code.span = clause.span or clause.probe.span
     made.open(accepted, tuple(column.value for column in columns))
-    if abilities.ringbuf:
-        made.to_ring(shown)
-    else:
-        made.to_perf_buffer(shown)
+    made.record(shown, None)
     made.close()
     return Compiled(made.code, made.frame.most, shown)
 
 
-def compile_kept(
+def compile_whole(
     context: Context,
     abilities: Abilities,
     accepted: Expr | None,
     clause: Clause,
     plans: dict[str, tuple[Kept, int]],
     *,
-    warns: bool = False,
+    ordinal: int = 0,
+    lax: bool = False,
 ) -> Compiled:
-    """A program that runs the whole clause on kept maps. ``warns``: a division by a computed zero may
-    pass without a word."""
-    made = Program(context, abilities, warns=warns)
+    """A program that runs the whole clause, on kept maps. ``ordinal``: of the first clause that its records
+    make; ``lax``: what is done to a map may be done when user space comes to it. On the stack alone if
+    that is enough."""
+    try:
+        return _whole(context, abilities, accepted, clause, plans, ordinal, lax, False)
+    except StackFull:
+        if not context.scratch:
+            raise
+        return _whole(context, abilities, accepted, clause, plans, ordinal, lax, True)
+
+
+def _whole(
+    context: Context,
+    abilities: Abilities,
+    accepted: Expr | None,
+    clause: Clause,
+    plans: dict[str, tuple[Kept, int]],
+    ordinal: int,
+    lax: bool,
+    scratch: bool,
+) -> Compiled:
+    made = Program(context, abilities)
+    made.frame = Frame(scratch)
     made.code.span = clause.span or clause.probe.span
     made.plans = plans
+    made.clause, made.next_ordinal, made.lax = clause, ordinal, lax
+    made.warns = True
     made.open(accepted, clause.body)
-    for name in _variables(clause.body):
-        slot = made.frame.take()
-        made.variables[name] = slot
-        made.code.storei(FP, slot, 0, 8)
+    for name, types in _variables(clause.body).items():
+        made.declare(name, types)
     made.hoist(clause.body)
+    if made.divided or any(isinstance(one, (Act, Show)) for one in statements(clause.body)):
+        if "ktime_get_ns" in made.helpers:
+            made.code.load(R0, FP, made.helpers["ktime_get_ns"], 8)
+        else:
+            made.code.call("ktime_get_ns")
+        made.time = made.spill()
     made.run(clause.body)
     made.close()
-    return Compiled(made.code, made.frame.most)
+    size = made.frame.scratch_most
+    if size > SCRATCH_LIMIT:
+        raise CannotCompile(f"a program with {size} bytes of memory, of {SCRATCH_LIMIT}")
+    by_task = scratch and context.scratch == "task"
+    if scratch:
+        size = -(-max(size, 8) // 1024) * 1024
+        made.code.rename("scratch", scratch_map(size, by_task))
+        made.code.rename("zeros of the scratch", zeros_of(size))
+    return Compiled(made.code, made.frame.most, None, tuple(made.sent), size if scratch else 0, by_task)
 
 
 def check(context: Context, abilities: Abilities, expr: Expr) -> str:
@@ -259,6 +381,21 @@ def statements(stmts: tuple[Stmt, ...]) -> Iterator[Stmt]:
             yield from statements(getattr(stmt, name, ()))
 
 
-def _variables(body: tuple[Stmt, ...]) -> list[str]:
-    names = dict.fromkeys(stmt.name for stmt in statements(body) if isinstance(stmt, Assign))
-    return list(names)
+def _variables(body: tuple[Stmt, ...]) -> dict[str, list[Type]]:
+    """The types that are assigned to each variable."""
+    found: dict[str, list[Type]] = {}
+    for stmt in statements(body):
+        if isinstance(stmt, Assign):
+            found.setdefault(stmt.name, []).append(stmt.value.type)
+        elif isinstance(stmt, ForRange):
+            found.setdefault(stmt.name, []).append(stmt.low.type)
+    return found
+
+
+def _may_divide(expr: Expr) -> bool:
+    """Whether it may divide by zero."""
+    return (
+        isinstance(expr, Binary)
+        and expr.op in ("/", "%")
+        and not (isinstance(expr.right, Const) and expr.right.value)
+    )

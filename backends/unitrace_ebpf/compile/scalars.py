@@ -20,6 +20,9 @@ _STAYS = ("&", "|", "^", ">>")
 class Scalars(Strings):
     """Expressions into R0; what must outlive a call waits in a slot of the stack."""
 
+    divided = 0
+    """The slot of how often something was divided by zero; 0: it isn't counted."""
+
     def __init__(self, *args: object, **named: object) -> None:
         super().__init__(*args, **named)  # type: ignore[arg-type]
         self.variables: dict[str, int] = {}
@@ -44,14 +47,19 @@ class Scalars(Strings):
             self._boolean(expr)
         elif isinstance(expr, Choice):
             self._choice(expr)
-        elif isinstance(expr, Index):
+        elif isinstance(expr, Index) and isinstance(expr.operand, Site):
             self._element(expr)
         elif isinstance(expr, Var):
+            shape(expr.type)
             if expr.name not in self.variables:
                 raise CannotCompile(f"${expr.name} before it is set")
             self.code.load(R0, FP, self.variables[expr.name], 8)
         else:
-            raise CannotCompile(f"{type(expr).__name__.lower()} as a number")
+            self.computed(expr)
+
+    def computed(self, expr: Expr) -> None:
+        """A number in memory, or a function's (values.py and above)."""
+        raise CannotCompile(f"{type(expr).__name__.lower()} as a number")
 
     def truth(self, expr: Expr, to: Label, when: bool) -> None:
         if isinstance(expr, Unary) and expr.op == "!":
@@ -176,7 +184,7 @@ class Scalars(Strings):
         if not value and not self.warns:
             raise CannotCompile("a division whose divisor may be 0: the warning would go unreported")
         if value == 0:
-            code.alui("mov", R0, 1)
+            self._divided_by_zero()
             return
         if value is not None:
             code.const(R1, value)
@@ -184,7 +192,7 @@ class Scalars(Strings):
         if value is None:
             nonzero = code.label()
             code.jump_ifi("!=", R1, 0, nonzero)
-            code.alui("mov", R0, 1)
+            self._divided_by_zero()
             code.jump(done)
             code.place(nonzero)
         if not signed:
@@ -206,6 +214,14 @@ class Scalars(Strings):
         code.alui("neg", R0, 0)
         code.place(keep)
         code.place(done)
+
+    def _divided_by_zero(self) -> None:
+        """The result is 1, and it is counted."""
+        if self.divided:
+            self.code.load(R0, FP, self.divided, 8)
+            self.code.alui("+", R0, 1)
+            self.code.store(FP, self.divided, R0, 8)
+        self.code.alui("mov", R0, 1)
 
     def _element(self, expr: Index) -> None:
         """``args.array[constant]``: a number in the event's record."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 from unitrace.contract.ir import Cast, Choice, Const, Expr, Site, Text
 from unitrace.contract.types import Array, Buffer, Int, Str, Type
 
-from ..asm import FP, R0, R1, Label
-from .base import CannotCompile, shape
+from ..asm import FP, R0, R1, R3, Label
+from .base import CannotCompile
 from .memory import Memory
 
 __all__ = ["Strings", "is_text"]
 
-COMPARED = 128
-"""Strings longer than this, or two computed ones of more in sum, aren't compared on the stack."""
+COMPARED = 1032
+"""Strings longer than this aren't compared."""
+
+CLEARED = 128
+"""Bytes that are cleared by stores; more by a helper."""
 
 
 def is_text(of: Type) -> bool:
@@ -31,20 +34,24 @@ class Strings(Memory):
         """``expr``'s first ``size - 1`` bytes and a NUL to ``base + off``; where the whole type has
         ``size`` bytes and no NUL, all of them."""
         if isinstance(expr, Const):
-            self._constant(expr, base, off, size)
+            self._constant(expr, base, off, size, clean)
         elif isinstance(expr, Site) and expr.name in self.context.constants:
-            self._constant(Const(expr.type, self.context.constants[expr.name]), base, off, size)
+            self._constant(Const(expr.type, self.context.constants[expr.name]), base, off, size, clean)
         elif isinstance(expr, Site) and expr.name == "comm":
             self._comm(base, off, size)
         elif isinstance(expr, Site) and expr.name == "args" and is_text(expr.type):
             self._field(expr, base, off, size, clean)
         elif isinstance(expr, Text):
             if clean:
-                self.zero(base, off, size)
+                self.clear(base, off, size)
             self.read_text(expr, base, off, min(size, expr.type.size))
         elif isinstance(expr, Cast) and is_text(expr.operand.type) and expr.operand.type.size <= size:
-            self.text(expr.operand, base, off, expr.operand.type.size, clean=clean)
-            self.zero(base, off + expr.operand.type.size, size - expr.operand.type.size)
+            held = expr.operand.type.size
+            self.text(expr.operand, base, off, held, clean=clean)
+            if clean or isinstance(expr.operand.type, Array):
+                self.clear(base, off + held, size - held)
+        elif isinstance(expr, Cast) and isinstance(expr.operand.type, Str):
+            self.text(expr.operand, base, off, size, clean=clean)
         elif isinstance(expr, Choice):
             otherwise, done = self.code.label(), self.code.label()
             self.truth(expr.condition, otherwise, False)
@@ -54,12 +61,38 @@ class Strings(Memory):
             self.text(expr.otherwise, base, off, size, clean=clean)
             self.code.place(done)
         else:
-            raise CannotCompile(f"a string by {type(expr).__name__}")
+            self.text_computed(expr, base, off, size, clean)
 
-    def _constant(self, expr: Const, base: int, off: int, size: int) -> None:
+    def text_computed(self, expr: Expr, base: int, off: int, size: int, clean: bool) -> None:
+        """A string that is somewhere in memory (values.py)."""
+        raise CannotCompile(f"a string by {type(expr).__name__}")
+
+    def in_place(self, expr: Expr, size: int) -> tuple[int, int] | None:
+        """Where a string of at least ``size`` bytes lies already (values.py)."""
+        return None
+
+    def room(self, size: int) -> tuple[int, int]:
+        """A place of ``size`` bytes (values.py)."""
+        raise NotImplementedError
+
+    def clear(self, base: int, off: int, size: int) -> None:
+        """Zeros. R0-R5 may be lost: many are made by a read that fails, which clears."""
+        if size <= CLEARED:
+            self.zero(base, off, size)
+        else:
+            self.code.alui("mov", R3, 0)
+            self.fetch("kernel", base, off, size)
+
+    def _constant(self, expr: Const, base: int, off: int, size: int, clean: bool) -> None:
         if not isinstance(expr.value, bytes):
             raise CannotCompile("a number as a string")
-        data = expr.value.partition(b"\0")[0][: size - 1].ljust(size, b"\0")
+        data = expr.value.partition(b"\0")[0][: size - 1]
+        if size > CLEARED:
+            most = min(size, -(-(len(data) + 1) // 8) * 8)
+            if clean:
+                self.clear(base, off + most, size - most)
+            size = most
+        data = data.ljust(size, b"\0")
         at = 0
         while at < size:
             step = next(s for s in (8, 4, 2, 1) if s <= size - at and (off + at) % s == 0)
@@ -94,16 +127,16 @@ class Strings(Memory):
             self.raw(base, off, length, field.offset)
             return
         # room for a NUL of its own: an array that is full to the last byte has none
-        used = self.frame.used
+        mark = self.frame.mark()
         room = -(-(min(size, length) + 1) // 8) * 8
         if room > COMPARED + 8:
             raise CannotCompile(f"a char array of {length} bytes as a key")
-        slot = self.frame.take(room)
-        self.zero(FP, slot, room)
-        self.record_text(field.offset, "value", FP, slot, min(size, length) + 1)
-        self.zero(base, off, size)
-        self.copy(FP, slot, base, off, min(size, length))
-        self.frame.back(used)
+        there, slot = self.room(room)
+        self.clear(there, slot, room)
+        self.record_text(field.offset, "value", there, slot, min(size, length) + 1)
+        self.clear(base, off, size)
+        self.copy(there, slot, base, off, min(size, length))
+        self.frame.release(mark)
 
     def equal_text(self, left: Expr, right: Expr, to: Label, when: bool) -> None:
         """Jump to ``to`` if ``left == right`` is ``when``. Strings up to COMPARED bytes."""
@@ -111,50 +144,64 @@ class Strings(Memory):
             left, right = right, left
         if isinstance(right, Site) and right.name in self.context.constants:
             right = Const(right.type, self.context.constants[right.name])
-        code, used = self.code, self.frame.used
+        code, mark = self.code, self.frame.mark()
         different = code.label() if when else to
         if isinstance(right, Const) and isinstance(right.value, bytes):
-            wanted = right.value.partition(b"\0")[0]
-            size = len(wanted) + 2  # one byte more tells a longer string from an equal one
-            if size > COMPARED:
-                raise CannotCompile(f"a comparison with {len(wanted)} bytes")
-            slot = self._held(left, size)
-            at = 0
-            data = (wanted + b"\0").ljust(size, b"\0")
-            compared = len(wanted) + 1
-            while at < compared:
-                step = next(s for s in (8, 4, 2, 1) if s <= compared - at)
-                code.load(R0, FP, slot + at, step)
-                code.const(R1, int.from_bytes(data[at : at + step], "little"))
-                code.jump_if("!=", R0, R1, different)
-                at += step
+            self.differs(left, right.value.partition(b"\0")[0] + b"\0", different)
         else:
             size = max(left.type.size, right.type.size) + 1
-            if size > COMPARED:
-                raise CannotCompile("a comparison of two long strings")
-            one, two = self._held(left, size), self._held(right, size)
-            for at in range(0, -(-size // 8) * 8, 8):
-                code.load(R0, FP, one + at, 8)
-                code.load(R1, FP, two + at, 8)
-                code.jump_if("!=", R0, R1, different)
+            self.differ(left, right, size, different)
         if when:
             code.jump(to)
             code.place(different)
-        self.frame.back(used)
+        self.frame.release(mark)
 
-    def _held(self, expr: Expr, size: int) -> int:
-        """The string in a new slot of at least ``size`` bytes, zeros to its end."""
+    def differs(self, left: Expr, wanted: bytes, different: Label) -> None:
+        """Jump to ``different`` unless the string begins with these bytes."""
+        code, size = self.code, len(wanted) + 1  # one byte more tells a longer string from an equal one
+        if size > COMPARED:
+            raise CannotCompile(f"a comparison with {len(wanted)} bytes")
+        base, slot = self._held(left, size)
+        at = 0
+        while at < len(wanted):
+            step = next(s for s in (8, 4, 2, 1) if s <= len(wanted) - at)
+            code.load(R0, base, slot + at, step)
+            code.const(R1, int.from_bytes(wanted[at : at + step], "little"))
+            code.jump_if("!=", R0, R1, different)
+            at += step
+
+    def differ(self, left: Expr, right: Expr, size: int, different: Label) -> None:
+        """Jump to ``different`` unless the first ``size`` bytes of two strings are the same."""
+        if size > COMPARED:
+            raise CannotCompile("a comparison of two long strings")
+        code = self.code
+        one, at_one = self._held(left, size, clean=True)
+        two, at_two = self._held(right, size, clean=True)
+        at = 0
+        while at < size:
+            step = next(s for s in (8, 4, 2, 1) if s <= size - at)
+            code.load(R0, one, at_one + at, step)
+            code.load(R1, two, at_two + at, step)
+            code.jump_if("!=", R0, R1, different)
+            at += step
+
+    def _held(self, expr: Expr, size: int, *, clean: bool = False) -> tuple[int, int]:
+        """The string in a place of at least ``size`` bytes, zeros to its end where it is new."""
+        if not clean:
+            found = self.in_place(expr, size)
+            if found is not None:
+                return found
         room = -(-max(size, 16) // 8) * 8
-        slot = self.frame.take(room)
+        base, slot = self.room(room)
         if isinstance(expr, Text):
-            self.zero(FP, slot, room)
-            self.text(expr, FP, slot, min(size, expr.type.size))
+            self.clear(base, slot, room)
+            self.text(expr, base, slot, min(size, expr.type.size))
         elif isinstance(expr, Site) and expr.name == "args" and self.field(expr.key).how != "value":
-            self.zero(FP, slot, room)
-            self.text(expr, FP, slot, min(size, expr.type.size), clean=False)
+            self.clear(base, slot, room)
+            self.text(expr, base, slot, min(size, expr.type.size), clean=False)
         else:
-            self.text(expr, FP, slot, room)
-        return slot
+            self.text(expr, base, slot, room)
+        return base, slot
 
     def inline(self, expr: Expr, base: int, off: int) -> bool:
         """Raw bytes (arrays, buffers) of the event's record to ``base + off``; False: not one."""
@@ -164,11 +211,3 @@ class Strings(Memory):
                 self.raw(base, off, expr.type.size, field.offset)
                 return True
         return False
-
-    def integer(self, of: Type) -> bool:
-        """Whether a register holds values of the type."""
-        try:
-            shape(of)
-        except CannotCompile:
-            return False
-        return True

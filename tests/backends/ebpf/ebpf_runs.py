@@ -11,15 +11,19 @@ import pytest
 from unitrace_ebpf import maps, snapshot, survey, syscall
 from unitrace_ebpf.backend import Ebpf
 from unitrace_ebpf.compile.base import Abilities, Context
-from unitrace_ebpf.compile.program import compile_kept
+from unitrace_ebpf.compile.program import compile_whole, scratch_map
+from unitrace_ebpf.ring import Ring, decode
 
 from unitrace.contract import ir
 from unitrace.contract.machine import Machine
 from unitrace.contract.model import Column
 from unitrace.contract.offer import Offer, Options, Refusal, Request
 from unitrace.contract.types import BOOL, COMM, INT64, UINT32, UINT64, Aggregate, Int, Type
+from unitrace.engine.engine import Engine
 from unitrace.kernel import survey as _facts  # noqa: F401 (registers the general facts)
 from unitrace.kernel.cpus import possible
+from unitrace.output.records import Out
+from unitrace.output.rows import single
 
 PID, TID = ir.Site(UINT32, "pid"), ir.Site(UINT32, "tid")
 COMM_SITE = ir.Site(COMM, "comm")
@@ -123,34 +127,65 @@ RAW_PROBE = ir.Probe("rawtracepoint", "", "none", label="rawtracepoint:none")
 
 def run_on_contexts(
     clause: ir.Clause, decls: Sequence[ir.MapDecl], contexts: Sequence[Sequence[int]]
-) -> dict[str, Mapping[Any, Any]]:
-    """Compile a clause to run whole, run it on each context (its arg0, arg1, ...), and read the maps."""
+) -> tuple[dict[str, Mapping[Any, Any]], list[Out]]:
+    """Compile a clause to run whole, run it on each context (its arg0, arg1, ...): the maps, and what user
+    space emits of what it sends."""
     abilities: Abilities = survey.abilities(MACHINE, set())
-    plans = {one.name: (maps.kept(one), at + 1) for at, one in enumerate(decls)}
-    compiled = compile_kept(Context("raw"), abilities, clause.predicate, clause, plans, warns=True)
+    plans = {one.name: (maps.kept(one), at + 2) for at, one in enumerate(decls)}
+    context = Context("raw", scratch="cpu")  # nothing nests in a test run
+    compiled = compile_whole(context, abilities, clause.predicate, clause, plans, ordinal=100, lax=True)
     names: dict[str, int] = {}
     program = -1
+    ring = None
     try:
         names["map:switch"] = syscall.map_create(syscall.ARRAY, 4, 4, 1)
         syscall.map_update(names["map:switch"], b"\0" * 4, b"\1\0\0\0")
-        names["map:drops"] = syscall.map_create(syscall.PERCPU_ARRAY, 4, 8, 1 + len(decls))
+        names["map:drops"] = syscall.map_create(syscall.PERCPU_ARRAY, 4, 8, 2 + len(decls))
         for name, (plan, _) in plans.items():
             names[f"map:{name}"] = maps.make(plan, possible(), survey.version(MACHINE))
             zeros = f"map:zeros {plan.value_size}"
             if zeros not in names:
                 names[zeros] = syscall.map_create(syscall.ARRAY, 4, plan.value_size, 1)
-        program = load(compiled.code.link(names))
+        if compiled.scratch:
+            place = scratch_map(compiled.scratch, compiled.by_task)
+            names[place] = syscall.map_create(syscall.PERCPU_ARRAY, 4, compiled.scratch, 1)
+        numbers = dict(names)
+        if compiled.sent:
+            most = max(shown.size for _, shown in compiled.sent)
+            ring = Ring(1 << 18, most)
+            for _, shown in compiled.sent:
+                numbers |= {f"map:ring {shown.size}": ring.fd, f"size {shown.size}": ring.stride - ring.head}
+        program = load(compiled.code.link(numbers))
         for words in contexts:
             packed = [value & (1 << 64) - 1 for value in words]
             syscall.prog_test_run(program, struct.pack(f"<{len(packed)}Q", *packed))
-        return {
+        found = {
             name: snapshot.read(names[f"map:{name}"], plan, possible(), batch=False, shown=False)
             for name, (plan, _) in plans.items()
         }
+        return found, _emitted(compiled.sent, ring)
     finally:
+        if ring is not None:
+            ring.close()
         for fd in (*names.values(), program):
             if fd >= 0:
                 os.close(fd)
+
+
+def _emitted(sent: Iterable[tuple[Any, Any]], ring: Ring | None) -> list[Out]:
+    """The records in the ring, as the engine handles them."""
+    out: list[Out] = []
+    residuals = {one.clause.ordinal: (one.clause, one.columns) for one, _ in sent}
+    engine = Engine(ir.Program((), ()), residuals, {}, out.append)
+    if ring is not None:
+        shapes = {
+            one.clause.ordinal: {column.name: place for column, place in shown.places} for one, shown in sent
+        }
+        batches = [
+            batch for piece, stride in ring.pieces() for batch in decode(piece, stride, ring.head, shapes)
+        ]
+        engine.feed(batches, None)
+    return [one for record in out for one in single(record)]
 
 
 def load(code: bytes) -> int:

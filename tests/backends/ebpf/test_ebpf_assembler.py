@@ -113,7 +113,8 @@ def test_keys_are_laid_out() -> None:
     pair = Tuple((U16, I64))
     plan = kept(decl("@", "count", U16, U32, COMM, pair))
     assert plan.parts == (
-        Part(U16, 0), Part(U32, 4), Part(COMM, 8), Part(pair, 24, (Part(U16, 24), Part(I64, 32))),
+        Part(U16, 0, 2), Part(U32, 4, 4), Part(COMM, 8, 16),
+        Part(pair, 24, 16, (Part(U16, 24, 2), Part(I64, 32, 8))),
     )  # fmt: skip
     assert (plan.key_size, plan.value_size) == (40, 8)
     assert kept(decl("@", "hist", parameters=(0,))).value_size == 8 * 65
@@ -128,10 +129,12 @@ def test_what_has_no_translation_says_so() -> None:
     assert "divisor may be 0" in check(where, Abilities(), by_zero)
     assert check(where, Abilities(), op(ir.Site(INT64, "retval"), "==", num(0))) == "retval of this probe"
     call = ir.Call(BOOL, "unknown", ())
-    assert check(where, Abilities(), call) == "call as a number"
+    assert check(where, Abilities(), call) == "unknown()"
     text = ir.Text(Str(600), ir.Site(INT64, "arg", 0))
     assert "600" not in check(Context("raw"), Abilities(), op(text, "==", num(b"x", Str(600))))
-    assert "long strings" in check(Context("raw"), Abilities(), op(text, "!=", text))
+    assert "stack" in check(Context("raw"), Abilities(), op(text, "!=", text))
+    longer = ir.Text(Str(2000), ir.Site(INT64, "arg", 0))
+    assert "long strings" in check(Context("raw"), Abilities(), op(longer, "!=", longer))
 
 
 @pytest.mark.parametrize("count", [3, 5000])

@@ -19,6 +19,8 @@ from unitrace.contract.model import RowBatch
 from unitrace.contract.offer import columns_of
 from unitrace.contract.types import BOOL, Int
 from unitrace.engine.engine import Engine
+from unitrace.output.records import Message, Out, Printed
+from unitrace.output.rows import single
 
 pytestmark = pytest.mark.privileged
 
@@ -88,25 +90,38 @@ class Maker:
         return op(self.truth(depth - 1), self.random.choice(("&&", "||")), self.truth(depth - 1))
 
 
-def in_engine(clause: ir.Clause, decls: list[ir.MapDecl], events: list[list[int]]) -> dict[str, Any]:
+def in_engine(
+    clause: ir.Clause, decls: list[ir.MapDecl], events: list[list[int]]
+) -> tuple[dict[str, Any], list[Out]]:
+    """The maps, and what was emitted."""
     program = ir.Program((clause,), tuple(decls))
     columns = columns_of(clause)
-    engine = Engine(program, {0: (clause, columns)}, {}, lambda _: None)
+    out: list[Out] = []
+    engine = Engine(program, {0: (clause, columns)}, {}, out.append)
     held: dict[str, list[Any]] = {"nsecs": list(range(len(events)))}
     for column in columns:
         site = column.value
         if isinstance(site, ir.Site) and site.name == "arg":
             held[column.name] = [event[int(site.key or 0)] for event in events]
     engine.feed([RowBatch(0, held)], None)
-    return {name: dict(content) for name, content in engine.maps().items()}
+    return {name: dict(content) for name, content in engine.maps().items()}, [
+        one for record in out for one in single(record)
+    ]
 
 
 def same(clause: ir.Clause, decls: list[ir.MapDecl], events: list[list[int]]) -> None:
-    wanted = in_engine(clause, decls, events)
-    found = run_on_contexts(clause, decls, events)
+    """Equal maps, equal records in equal order; a warning is one wherever it comes, and however often."""
+    wanted, shown = in_engine(clause, decls, events)
+    found, emitted = run_on_contexts(clause, decls, events)
     assert {name: dict(content) for name, content in found.items()} == {
         one.name: wanted.get(one.name, {}) for one in decls
     }
+    assert _told(emitted) == _told(shown)
+
+
+def _told(records: list[Out]) -> tuple[list[Any], set[str]]:
+    told = [(one.format, tuple(one.values)) for one in records if isinstance(one, Printed)]
+    return told, {one.text for one in records if isinstance(one, Message)}
 
 
 slow = settings(
@@ -185,7 +200,7 @@ def test_a_word() -> None:
     """One example whose result is known."""
     half = op(ir.Cast(I32, ir.Site(I64, "arg", 1)), "/", num(-2, I32))
     body = ir.MapUpdate("@", (half,), ())
-    found = run_on_contexts(
+    found, _ = run_on_contexts(
         clause(body), [decl("@", "count", I32)], [[0, -7], [0, 7], [0, 6], [0, (1 << 31) - 1]]
     )
     assert found["@"] == {(3,): 1, (-3,): 2, (-1073741823,): 1}

@@ -1,0 +1,104 @@
+"""The language's pure functions, where the kernel can compute them."""
+
+from __future__ import annotations
+
+from unitrace.contract.ir import Call, Cast, Const, Expr, MapGet
+from unitrace.contract.types import Formatted
+
+from ..asm import R0
+from .base import CannotCompile, shape
+from .layouts import in_register
+from .values import Values
+
+__all__ = ["Calls", "ON_MAPS"]
+
+ON_MAPS = frozenset({"has_key", "delete", "len"})
+"""Functions of a map, not of its value."""
+
+_SAME = frozenset({"ksym", "kptr", "uptr", "strerror", "cgroup_path"})
+"""What only prints differently."""
+
+
+class Calls(Values):
+    """``number()`` of a Call, into R0."""
+
+    def computed(self, expr: Expr) -> None:
+        if isinstance(expr, Call):
+            self._function(expr)
+        elif isinstance(expr, MapGet):
+            self.number_of(expr)
+        else:
+            super().computed(expr)
+
+    def _function(self, expr: Call) -> None:
+        name = expr.function
+        if name in ON_MAPS and expr.args and isinstance(expr.args[0], MapGet):
+            self.on_map(expr, expr.args[0])
+        elif (name in _SAME and in_register(expr.type)) or (name == "usym" and in_register(expr.type)):
+            self.scalar(_as(expr, expr.args[0]))
+        elif name == "strftime" and isinstance(expr.type, Formatted):
+            self.scalar(_as(expr, expr.args[-1]))
+        elif name == "abs":
+            self._abs(expr)
+        elif name == "bswap":
+            self._bswap(expr)
+        elif name == "strncmp":
+            self._strncmp(expr)
+        else:
+            raise CannotCompile(f"{name}()")
+
+    def _abs(self, expr: Call) -> None:
+        bits, signed = shape(expr.type)
+        positive = self.code.label()
+        self.scalar(expr.args[0])
+        self.code.jump_ifi("s>=", R0, 0, positive)
+        self.code.alui("neg", R0, 0)
+        self.code.place(positive)
+        self.code.extend(R0, bits, signed)
+
+    def _bswap(self, expr: Call) -> None:
+        bits, signed = shape(expr.type)
+        self.scalar(_as(expr, expr.args[0]))
+        if bits > 8:
+            self.code.swap(R0, bits)
+        self.code.extend(R0, bits, signed)
+
+    def _strncmp(self, expr: Call) -> None:
+        """0 where the first bytes are the same, else 1."""
+        left, right = expr.args[:2]
+        count = expr.args[2] if len(expr.args) > 2 else Const(expr.type, 1 << 20)
+        if not isinstance(count, Const):
+            raise CannotCompile("strncmp() of a computed length")
+        if isinstance(left, Const):
+            left, right = right, left
+        code, most = self.code, max(0, int(count.value))
+        different, done = code.label(), code.label()
+        mark = self.frame.mark()
+        if isinstance(right, Const) and isinstance(right.value, bytes):
+            wanted = right.value.partition(b"\0")[0]
+            wanted = wanted[:most] if most <= len(wanted) else wanted + b"\0"
+            if wanted:
+                self.differs(left, wanted, different)
+        else:
+            size = min(most, max(left.type.size, right.type.size) + 1)
+            if size:
+                self.differ(left, right, size, different)
+        self.frame.release(mark)
+        code.alui("mov", R0, 0)
+        code.jump(done)
+        code.place(different)
+        code.alui("mov", R0, 1)
+        code.place(done)
+
+    def number_of(self, expr: MapGet) -> None:
+        """A map's number into R0 (tables.py)."""
+        raise CannotCompile(f"reading {expr.map}")
+
+    def on_map(self, expr: Call, target: MapGet) -> None:
+        """has_key(), delete(), len() (tables.py)."""
+        raise CannotCompile(f"{expr.function}({target.map})")
+
+
+def _as(expr: Call, arg: Expr) -> Expr:
+    """The argument, as a number of the call's width."""
+    return arg if shape(arg.type) == shape(expr.type) else Cast(expr.type, arg)
