@@ -144,5 +144,5 @@ def _explain(kernel: Kernel, outcome: Outcome, directory: Path) -> None:
         if path.exists():
             lines = path.read_text(errors="replace").splitlines()
             # "poll revents" is how a file server puts it that its guest has gone.
-            told = [line for line in lines if "poll revents" not in line][-60:]
+            told = [line for line in lines if "poll revents" not in line][-160:]
             sys.stderr.writelines(f"{log}: {line}\n" for line in told)

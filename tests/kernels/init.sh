@@ -55,6 +55,15 @@ done </lab/shares
 mkdir -p /new/lib/modules && ln -sfn "$MODULES" "/new/lib/modules/$(uname -r)"
 [ -e /new/sbin/modprobe ] || ln -s /run/lab/busybox /new/sbin/modprobe
 ifconfig lo 127.0.0.1
+
+# A CPU that hangs ends the guest, with the stacks of all of them in the console log.
+cd /new/proc/sys/kernel
+echo 7 >printk
+[ ! -e softlockup_all_cpu_backtrace ] || echo 1 >softlockup_all_cpu_backtrace
+echo 20 >watchdog_thresh
+echo 1 >softlockup_panic
+cd /
+
 hostname "$HOSTNAME"
 
 # The virtio ports to the host, by the names that qemu.py gave them.

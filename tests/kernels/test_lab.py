@@ -203,7 +203,7 @@ def test_qemu_command_line() -> None:
     machine = qemu.Machine(memory=512, append="lockdown=integrity")
     line = qemu.argv("qemu", machine, Path("/k/vmlinuz"), ["host", "share0"], {"stdout": 5})
     assert line[line.index("-append") + 1].endswith("mitigations=off lockdown=integrity")
-    assert line[line.index("-accel") + 1] == "tcg,thread=multi"
+    assert line[line.index("-accel") + 1] == "tcg,thread=single"
     assert "vhost-user-fs-pci,chardev=share0,tag=share0" in line
     assert "file,id=stdout,path=/proc/self/fd/5,append=on" in line
 
