@@ -107,26 +107,27 @@ class Attached:
         for event, text in filters.items():
             if text:
                 instance.write(f"events/{event}/filter", text)
+        stacked = any(isinstance(tap, Tap) and tap.has("kstack") for _, tap in taps)
+        if stacked:  # every event of an instance has one then
+            instance.write("options/stacktrace", "1")
         self._enable(filters)
         layout = parse_header_page(instance.read("events/header_page"))
         self._reader = Reader([], streams, self._follower)
         if follow:
             self._reader.since = NEVER
-        if any(isinstance(tap, Tap) and tap.has("kstack") for _, tap in taps):
+        if stacked:
             self._reader.stacks = self._stacks(set(streams), taps, follow)
         scratch = bytearray(SMALL * layout.size)
         for cpu in cpus:
             self._reader.rings.append(Ring(instance.path, cpu, layout, buffer_kib, scratch))
 
     def _stacks(self, events: set[int], taps: list[tuple[int, object]], follow: bool) -> Stacks:
-        """Has each event's kernel stack recorded with it; all events of an instance have one then."""
-        assert self._instance is not None
+        """What joins events with the stacks that the instance records with each."""
         with open(f"{self._root}/events/ftrace/kernel_stack/format", encoding="utf-8") as file:
             described = parse_format(file.read())
         if follow:
             events |= {read_format(self._machine, category, name).id for category, name in EVENTS}
-        made = any(isinstance(tap, Tap) and tap.kind == "e" for _, tap in taps)
-        self._instance.write("options/stacktrace", "1")
+        made = any(isinstance(tap, Tap) and tap.kind in ("e", "t") for _, tap in taps)
         fields = {field.name: field for field in described.fields}
         return Stacks(described.id, fields, events, raw_functions(OWN_FRAMES) if made else [])
 

@@ -96,16 +96,18 @@ def _tracepoint(machine: Machine, clause: Clause, shared: Shared) -> tuple[Share
     one = share(clause, accepts=parts.__contains__, whole=False, how="tracefs event")
     if needs_eprobe(one.columns):
         return eprobe(machine, clause, category, name, described)
-    sources = tuple(_recorded(column, described) for column in one.columns)
+    sources = tuple(_recorded(column, category, described) for column in one.columns)
     follow(machine, sources)
     tap = Tap("t", category, name, "", (), text, sources, 0, described)
     return one.replace(plan=tap), TRACEPOINT_NS
 
 
-def _recorded(column: Column, described: Format) -> Source:
+def _recorded(column: Column, category: str, described: Format) -> Source:
     """A tracepoint's column: in the record, or known of every event."""
     source = common(column)
     if source is not None:
+        if source.how == "kstack" and category == "syscalls":  # the caller's registers: no kernel frames
+            return source.replace(value=0)
         return source
     site = column.value
     if isinstance(site, Site) and site.name == "args":

@@ -20,6 +20,9 @@ __all__ = ["Stacks", "raw_functions"]
 OPEN_MAX = 8
 """Events of one CPU that may wait for their stacks: contexts nest no deeper (task, softirq, irq, nmi)."""
 
+FUNCTION_MAX = 4096
+"""Bytes of a function that records a tracepoint's event, at most: they are some hundred."""
+
 WORDS_MAX = 1024
 """FTRACE_KSTACK_ENTRIES, kernel/trace/trace.c."""
 
@@ -88,14 +91,16 @@ class Stacks:
         return frames
 
 
-def raw_functions(pattern: str) -> list[tuple[int, int]]:
-    """Start and end of the kernel's functions whose names begin with ``pattern``, by kallsyms."""
-    found: list[tuple[int, bool]] = []
-    with open("/proc/kallsyms", encoding="utf-8", errors="replace") as file:
-        for line in file:
-            address, kind, name = line.split(None, 2)
-            if kind in "tTwW":
-                found.append((int(address, 16), name.startswith(pattern)))
-    found.sort()
-    ends = [place for place, _ in found[1:]] + [1 << 64]
-    return [(place, end) for (place, wanted), end in zip(found, ends) if wanted and place]
+def raw_functions(prefix: str) -> list[tuple[int, int]]:
+    """Start and end of the kernel's functions whose names begin with ``prefix``, by kallsyms, sorted."""
+    import re
+
+    with open("/proc/kallsyms", "rb") as file:
+        text = file.read()
+    pattern = rb"^([0-9a-f]+) [tTwW] %s.*\n(?=([0-9a-f]*))" % re.escape(prefix.encode())
+    found = []
+    for start, after in re.findall(pattern, text, re.MULTILINE):
+        place, end = int(start, 16), int(after or b"0", 16)
+        if place:  # in a module the next line need not be the next function
+            found.append((place, end if place < end < place + FUNCTION_MAX else place + FUNCTION_MAX))
+    return sorted(found)
