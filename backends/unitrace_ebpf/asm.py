@@ -150,6 +150,39 @@ class Code:
         """Another name for what ``name`` stood for."""
         self.rows = [(*row[:4], to) if row[4] == name else row for row in self.rows]
 
+    def prune(self) -> None:
+        """Drop what no path reaches: the verifier takes no dead code."""
+        rows = self.rows
+        reached = bytearray(len(rows) + 1)
+        waiting = [0]
+        while waiting:
+            at = waiting.pop()
+            while at < len(rows) and not reached[at]:
+                reached[at] = 1
+                op, _, _, off, _ = rows[at]
+                if op == insn.CLASS_LD | SIZE[8] | insn.MODE_IMM:  # two slots
+                    at += 1
+                    reached[at] = 1
+                elif op == insn.CLASS_JMP | JUMP["exit"]:
+                    break
+                elif isinstance(off, Label):
+                    if op == insn.CLASS_JMP | JUMP["ja"]:
+                        at = off.at
+                        continue
+                    waiting.append(off.at)
+                at += 1
+        if sum(reached) == len(rows):
+            return
+        to, kept = [], 0
+        for one in reached:
+            to.append(kept)
+            kept += one
+        labels = {row[3] for row in rows if isinstance(row[3], Label)}
+        self.spans = [span for span, one in zip(self.spans, reached) if one]
+        self.rows = [row for row, one in zip(rows, reached) if one]
+        for label in labels:
+            label.at = to[label.at]
+
     def link(self, names: Mapping[str, int]) -> bytes:
         """The program's bytes: labels become distances, names their numbers. ValueError where a jump
         is too far for 16 bits."""

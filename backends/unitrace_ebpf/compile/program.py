@@ -111,15 +111,18 @@ class Program(Sends):
         code.mov(R6, R1)
         if switch:
             self._switch()
+            if any(_may_divide(one) for one in walk((accepted, later))):
+                # 0, but the verifier shall not know it: it would follow each number that this can become
+                code.alui("-", R0, 1)
+                code.const(R1, 0x9E3779B97F4A7C15)
+                code.alu("*", R0, R1)
+                self.divided = self.spill()
         if self.context.tgid:
             code.call("get_current_pid_tgid")
             code.alui(">>", R0, 32)
             code.jump_ifi("!=", R0, self.context.tgid, self.out)
         if self.frame.scratch:
             self._scratch()
-        if any(_may_divide(one) for one in walk((accepted, later))):
-            self.divided = self.frame.take()
-            code.storei(FP, self.divided, 0, 8)
         self.hoist(accepted, later)
         if accepted is not None:
             mark = self.frame.mark()
@@ -351,6 +354,7 @@ def _whole(
         made.time = made.spill()
     made.run(clause.body)
     made.close()
+    made.code.prune()
     size = made.frame.scratch_most
     if size > SCRATCH_LIMIT:
         raise CannotCompile(f"a program with {size} bytes of memory, of {SCRATCH_LIMIT}")

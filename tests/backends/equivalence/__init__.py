@@ -1,0 +1,1 @@
+"""Clauses by chance, run by the kernel and by the engine: equal, or there is a fault."""
