@@ -21,6 +21,9 @@ MISUSE = (
      "Argument mismatch for @g: trying to access with arguments: '(int8,int8)' when map expects arguments: "
      "'(int8,string[3])'", ""),
     ("begin { print(@nope[1]) }", "@nope[1]", "Undefined map: @nope", ""),
+    ("begin { print(10 / 0) }", "10 / 0", "unable to fold literals due to overflow or underflow", ""),
+    ("begin { print(5 << 64) }", "5 << 64", "unable to fold literals due to overflow or underflow", ""),
+    ("begin { print(0xffffffffffffffff + 1) }", "0xffffffffffffffff + 1", "unable to fold literals", ""),
     ("begin { foo(1) }", "foo(1)", "Unknown function: 'foo'", ""),
     ("begin { prinf(\"x\") }", "prinf(\"x\")", "Unknown function: 'prinf'", "printf"),
     ("begin { print(comn) }", "comn", "Unknown identifier: 'comn'", "comm"),

@@ -105,6 +105,9 @@ class Texts(Builtins):
     def _call_buf(self, node: ast.Call) -> ir.Expr:
         most = self.unit.max_strlen
         values = self.several(node.args)
+        literal = node.args[0].value if isinstance(node.args[0], ast.String) else b""
+        if b"\0" in literal:  # what is behind it is meant too
+            values[0] = ir.Const(Buffer(len(literal) + 1), literal + b"\0")
         value, of = values[0], values[0].type
         pointer: ir.Expr | None = None
         if isinstance(value, ir.Load) and isinstance(of, Array):

@@ -149,7 +149,7 @@ class Values(Macros):
         if isinstance(one, Pointer) or isinstance(two, Pointer):
             return self._pointers(op, left, right, node)
         if isinstance(one, (Int, Enum, Bool)) and isinstance(two, (Int, Enum, Bool)):
-            return self._numbers(op, left, right)
+            return self._numbers(op, left, right, node)
         if isinstance(left, ir.Const) and isinstance(right, ir.Const) and isinstance(one, Str) and op == "+":
             return self._constant_text(left, right, node)
         if op in ("==", "!="):
@@ -192,7 +192,7 @@ class Values(Macros):
             self.warn("literal string will always be empty", node)
         return rules.text(left.value[right.value :])
 
-    def _numbers(self, op: str, left: ir.Expr, right: ir.Expr) -> ir.Expr:
+    def _numbers(self, op: str, left: ir.Expr, right: ir.Expr, node: ast.Node) -> ir.Expr:
         one, two = left.type, right.type
         if op in _COMPARES:
             if one == two and not isinstance(one, Bool):
@@ -205,23 +205,22 @@ class Values(Macros):
             signed = rules.signed(one) if isinstance(left, ir.Const) else signed
         wide = INT64 if signed else UINT64
         folded = rules.fold(ir.Binary(wide, op, rules.cast(left, wide), rules.cast(right, wide)))
-        if (
-            isinstance(folded, ir.Const)
-            and isinstance(folded.value, int)
-            and _literal(left)
-            and _literal(right)
-        ):
-            return self._literal_result(op, left, right, folded.value)
+        if _literal(left) and _literal(right):
+            return self._literal_result(op, left, right, folded, node)
         return folded
 
-    def _literal_result(self, op: str, left: ir.Expr, right: ir.Expr, value: int) -> ir.Expr:
-        """Two literals make a literal, of the smallest type; above int64 the sum may be a uint64."""
+    def _literal_result(
+        self, op: str, left: ir.Expr, right: ir.Expr, folded: ir.Expr, node: ast.Node
+    ) -> ir.Expr:
+        """Two literals make a literal, of the smallest type; above int64 it is a uint64."""
         assert isinstance(left, ir.Const) and isinstance(right, ir.Const)
         a, b = int(left.value), int(right.value)
-        exact = a + b if op == "+" else a * b if op == "*" else a - b if op == "-" else value
-        if -(1 << 63) <= exact < 1 << 64:
-            return rules.literal(exact)
-        return rules.literal(value)
+        exact = a + b if op == "+" else a * b if op == "*" else a - b if op == "-" else None
+        if exact is None and isinstance(folded, ir.Const) and not (op in ("<<", ">>") and not 0 <= b < 64):
+            exact = (a << b) & 0xFFFFFFFFFFFFFFFF if op == "<<" and a >= 0 else int(folded.value)
+        if exact is None or not -(1 << 63) <= exact < 1 << 64:
+            raise self.fault("unable to fold literals due to overflow or underflow", node)
+        return rules.literal(exact)
 
     def _signed(self, left: ir.Expr, right: ir.Expr) -> bool:
         one, two = rules.signed(left.type), rules.signed(right.type)

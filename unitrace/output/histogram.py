@@ -55,6 +55,8 @@ def _label(of: Aggregate, bucket: int) -> str:
             return f"(..., {_linear(high or 0, step)})"
         if high is None:
             return f"[{_linear(low, step)}, ...)"
+        if step == 1:
+            return f"[{_linear(low, step)}]"
         return f"[{_linear(low, step)}, {_linear(high, step)})"
     bits = of.parameters[0] if of.parameters else 0
     if low is None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
-from unitrace.contract.types import Enum, Int, Str, Symbol, Type
+from unitrace.contract.types import Int, Str, Symbol, Type
 from unitrace.output.values import Resolver, escaped, value_text, wrapped
 
 __all__ = ["Format"]
@@ -20,7 +20,7 @@ _CONVERSION = re.compile(
     rb"%(?P<flags>[-+ #0']*)(?P<width>\d*|\*)(?:\.\d+)?"
     rb"(?P<length>hh|h|ll|l|j|z|t)?(?P<verb>rx|rh|gr|r|[a-zA-Z%])"
 )
-_BITS = {b"hh": 8, b"h": 16, b"": 64, b"l": 64, b"ll": 64, b"j": 64, b"z": 64, b"t": 64}
+_BITS = {b"hh": 8, b"h": 16, b"": 32, b"l": 64, b"ll": 64, b"j": 64, b"z": 64, b"t": 64}
 
 Piece = Callable[[Any], bytes]
 
@@ -93,35 +93,35 @@ def _fitted(column: Sequence[Any], limits: _Limits | None) -> Sequence[Any]:
 def _native(match: re.Match[bytes], of: Type) -> tuple[bytes, _Limits | None] | None:
     """The conversion as Python's ``bytes %`` has it, and the numbers for which the two agree; None where
     they don't."""
-    flags, width, verb = match["flags"], match["width"], match["verb"]
-    if b"'" in flags or width == b"*":
+    flags, width, verb = _flags(match), match["width"], match["verb"]
+    if width == b"*":
         return None
     if verb == b"s" and isinstance(of, Str):
         return b"%" + flags.replace(b"0", b"") + width + b"s", None
     if not isinstance(of, Int) or verb not in b"diuxX" or (b"#" in flags and verb in b"xX"):
         return None
-    bits, signed = _width(match, of)
+    bits, signed = _width(match)
     low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
     shape = b"%" + flags.replace(b"#", b"") + width + (verb if verb in b"xX" else b"d")
     least, most = (-(1 << (of.bits - 1)), (1 << (of.bits - 1)) - 1) if of.signed else (0, (1 << of.bits) - 1)
     return shape, None if low <= least and most <= high else (low, high, bits)
 
 
-def _width(match: re.Match[bytes], of: Type) -> tuple[int, bool]:
-    """Width and sign of the number that a conversion prints."""
-    verb = match["verb"]
-    signed = verb in b"di"
-    bits = _BITS[match["length"] or b""]
-    if verb in b"xXo" and not match["length"]:
-        bits = 32  # C's unsigned int, and what bpftrace prints
-    elif bits == 64 and not signed and isinstance(of, (Int, Enum)) and of.signed and of.bits <= 32:
-        bits = 32  # C's promotion: an int8 of -1 prints as ffffffff
-    return bits, signed
+def _flags(match: re.Match[bytes]) -> bytes:
+    """The flags that mean something here: a number without a sign has none to show."""
+    flags = match["flags"].replace(b"'", b"")
+    return flags if match["verb"] in b"di" else flags.replace(b"+", b"").replace(b" ", b"")
+
+
+def _width(match: re.Match[bytes]) -> tuple[int, bool]:
+    """Width and sign of the number that a conversion prints: C's, so an int's 32 bits where no length is
+    given."""
+    return _BITS[match["length"] or b""], match["verb"] in b"di"
 
 
 def _piece(match: re.Match[bytes], of: Type, resolve: Resolver | None) -> Piece:
     verb = match["verb"]
-    flags = match["flags"].replace(b"'", b"")
+    flags = _flags(match)
     pad = b"%" + flags.replace(b"0", b"").replace(b"#", b"") + match["width"].replace(b"*", b"") + b"s"
     if verb == b"s":
         return lambda value: pad % value_text(of, value, resolve)
@@ -133,9 +133,9 @@ def _piece(match: re.Match[bytes], of: Type, resolve: Resolver | None) -> Piece:
     if verb == b"c":
         return lambda value: pad % bytes((int(value) & 0xFF,))
     if verb == b"p":
-        return lambda value: pad % (b"0x%x" % (int(value) & 0xFFFFFFFFFFFFFFFF))
+        return lambda value: pad % (b"0x%x" % (int(value) & 0xFFFFFFFFFFFFFFFF) if value else b"0")
     if verb in (b"d", b"i", b"u", b"x", b"X", b"o"):
-        return _number(match, flags, of)
+        return _number(match, flags)
     return lambda value: pad % value_text(of, value, resolve)
 
 
@@ -147,9 +147,9 @@ def _buffer(verb: bytes, pad: bytes) -> Piece:
     return lambda value: pad % escaped(value)
 
 
-def _number(match: re.Match[bytes], flags: bytes, of: Type) -> Piece:
+def _number(match: re.Match[bytes], flags: bytes) -> Piece:
     verb = match["verb"]
-    bits, signed = _width(match, of)
+    bits, signed = _width(match)
     python = {b"i": b"d", b"u": b"d"}.get(verb, verb)
     if b"#" in flags and verb == b"o":
         flags = flags.replace(b"#", b"")
