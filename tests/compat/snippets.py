@@ -1,7 +1,7 @@
 """Statements whose output unitrace and bpftrace must agree on, to the byte.
 
 ``@m`` and ``$v`` (also with digits behind) are made unique to each snippet, so that many fit into one program.
-Maps of several keys have values of 64 bits: bpftrace 0.27 orders others by more than their own bytes.
+Maps of several keys have values of 64 bits: bpftrace 0.27 orders others by more than their own bytes; and no two values are equal, as their order is chance.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ SNIPPETS = (
     r'@m["a"] = sum(100); @m["b"] = sum(900); @m["c"] = sum(500); print(@m, 2); print(@m, 2, 10); clear(@m);',
     r'@m = count(); if (@m > 0) { printf("more than none\n"); } clear(@m);',
     r"@m = count(); zero(@m); print(@m); clear(@m);",
-    r"@m[1] = count(); @m[2] = count(); zero(@m); print(@m); clear(@m);",
+    r"@m[1] = count(); @m[2] = count(); zero(@m); @m[1] = count(); print(@m); clear(@m);",
     # --- histograms ---
     r"@m = hist(0); @m = hist(1); @m = hist(2); @m = hist(3); @m = hist(100); print(@m); clear(@m);",
     r"@m = hist(-5); @m = hist(5); print(@m); clear(@m);",
@@ -122,7 +122,7 @@ SNIPPETS = (
     r"@m = lhist(5, 0, 100, 10); @m = lhist(55, 0, 100, 10); @m = lhist(56, 0, 100, 10); print(@m); clear(@m);",
     r"@m = lhist(-1, 0, 10, 2); @m = lhist(10, 0, 10, 2); @m = lhist(3, 0, 10, 2); print(@m); clear(@m);",
     r"@m = lhist(5000, 0, 10240, 1024); @m = lhist(1024, 0, 10240, 1024); print(@m); clear(@m);",
-    r"@m[1] = lhist(5, 0, 10, 1); @m[2] = lhist(7, 0, 10, 1); print(@m, 1); clear(@m);",
+    r"@m[1] = lhist(5, 0, 10, 1); @m[1] = lhist(5, 0, 10, 1); @m[2] = lhist(7, 0, 10, 1); print(@m); clear(@m);",
     r"@m = hist(5); zero(@m); print(@m); clear(@m);",
     # --- control flow ---
     r"$v = 0; while ($v < 5) { $v++; if ($v == 2) { continue; } if ($v == 4) { break; } print($v); }",
