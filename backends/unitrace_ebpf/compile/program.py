@@ -124,10 +124,20 @@ class Program(Sends):
         if self.frame.scratch:
             self._scratch()
         self.hoist(accepted, later)
+        if self.divided:  # the predicate may end with a record
+            self.stamp()
         if accepted is not None:
             mark = self.frame.mark()
             self.truth(accepted, self.end, False)
             self.frame.release(mark)
+
+    def stamp(self) -> None:
+        """Take the time that this run's records bear."""
+        if "ktime_get_ns" in self.helpers:
+            self.code.load(R0, FP, self.helpers["ktime_get_ns"], 8)
+        else:
+            self.code.call("ktime_get_ns")
+        self.time = self.spill()
 
     def _scratch(self) -> None:
         """R8: memory that this run has to itself. Programs on perf events exclude each other on a CPU; one
@@ -346,12 +356,8 @@ def _whole(
     for name, types in _variables(clause.body).items():
         made.declare(name, types)
     made.hoist(clause.body)
-    if made.divided or any(isinstance(one, (Act, Show)) for one in statements(clause.body)):
-        if "ktime_get_ns" in made.helpers:
-            made.code.load(R0, FP, made.helpers["ktime_get_ns"], 8)
-        else:
-            made.code.call("ktime_get_ns")
-        made.time = made.spill()
+    if not made.time and any(isinstance(one, (Act, Show)) for one in statements(clause.body)):
+        made.stamp()
     made.run(clause.body)
     made.close()
     made.code.prune()
