@@ -110,7 +110,7 @@ SNIPPETS = (
     r'@m["a"] = sum(100); @m["b"] = sum(900); @m["c"] = sum(500); print(@m, 2); print(@m, 2, 10); clear(@m);',
     r'@m = count(); if (@m > 0) { printf("more than none\n"); } clear(@m);',
     r"@m = count(); zero(@m); print(@m); clear(@m);",
-    r"@m[1] = count(); @m[2] = count(); zero(@m); @m[1] = count(); print(@m); clear(@m);",
+    r"@m[7] = count(); zero(@m); print(@m); clear(@m);",
     # --- histograms ---
     r"@m = hist(0); @m = hist(1); @m = hist(2); @m = hist(3); @m = hist(100); print(@m); clear(@m);",
     r"@m = hist(-5); @m = hist(5); print(@m); clear(@m);",
