@@ -17,6 +17,7 @@ from unitrace.kernel.fetched import Rule
 from unitrace.kernel.formats import parse_format, read_format
 
 from .follow import EVENTS, Follower
+from .hists import Kept
 from .instance import Instance
 from .pages import parse_header_page
 from .places import place_of
@@ -48,6 +49,7 @@ class Attached:
         "_dynamic",
         "_follower",
         "_instance",
+        "_kept",
         "_losses",
         "_machine",
         "_names",
@@ -69,6 +71,7 @@ class Attached:
         self._before: dict[str, int] = {}
         self._losses: dict[str, int] = {}
         self._running = False
+        self._kept: dict[str, Kept] = {}
         try:
             self._make()
         except BaseException:
@@ -87,7 +90,7 @@ class Attached:
         taps = [(share.clause.ordinal, share.plan) for share in self._offer.shares]
         buffer_kib = self._offer.request.options.buffer_kib
         instance = self._instance = Instance(self._root, buffer_kib)
-        if any(isinstance(tap, Tap) and any("(" in text for _, text in tap.fetch) for _, tap in taps):
+        if any(isinstance(tap, Tap) and tap.reads_memory for _, tap in taps):
             instance.enlarge_pages(STRINGS_KIB)
         follow = any(isinstance(tap, Tap) and (tap.pid or tap.has("comm", "pid", "pair")) for _, tap in taps)
         if follow:
@@ -102,6 +105,9 @@ class Attached:
         for ordinal, tap in taps:
             assert isinstance(tap, Tap)
             event, number, fields = self._event(tap)
+            if tap.hist is not None:
+                self._kept[tap.hist.map] = Kept(instance, event, tap.hist, tap.filter)
+                continue
             streams.setdefault(number, []).append(_stream(ordinal, tap, fields, cpus))
             filters[event] = tap.filter
         for event, text in filters.items():
@@ -137,14 +143,16 @@ class Attached:
             described = tap.described
             category, name = tap.category, tap.name
         else:
-            fetch = [f"{field}={text}" for field, text in tap.fetch]
+            fetches = [[f"{field}={text}" for field, text in one] for one in tap.fetch]
             # kprobe_profile tells events by name alone, all groups alike
             name = f"u{os.getpid()}_{len(self._names)}_{tap.name}"
-            made = self._dynamic.add(tap.kind, name, tap.place, fetch)
+            made = self._dynamic.add(tap.kind, name, tap.places[0], fetches[0])
+            for place, fetch in zip(tap.places[1:], fetches[1:]):
+                self._dynamic.extend(made, tap.kind, place, fetch)
             with open(f"{made.dir}/format", encoding="utf-8") as file:
                 described = parse_format(file.read())
             category, name = made.category, made.name
-            self._names[name] = any("(" in text for _, text in tap.fetch)
+            self._names[name] = tap.reads_memory
         fields = {field.name: field for field in (*described.common, *described.fields)}
         return f"{category}/{name}", described.id, fields
 
@@ -164,6 +172,8 @@ class Attached:
     def start(self) -> None:
         """Let events flow."""
         assert self._instance is not None and self._reader is not None
+        for kept in self._kept.values():
+            kept.start()
         if self._follower is None:
             self._instance.write("tracing_on", "1")
         else:
@@ -181,6 +191,8 @@ class Attached:
         """No event from here on. What is in the rings can still be read."""
         if self._running and self._instance is not None:
             self._instance.write("tracing_on", "0")
+            for kept in self._kept.values():
+                kept.stop()
             self._running = False
 
     def losses(self) -> Losses:
@@ -196,6 +208,10 @@ class Attached:
 
         assert self._instance is not None
         found = overrun(self._instance)
+        for name, kept in self._kept.items():
+            dropped = kept.dropped()
+            if dropped:
+                found[f"map {name} full"] = dropped
         if self._names:
             version = tuple(self._machine.fact("kernel.version"))
             found.update(missed(self._root, self._names, version))
@@ -206,19 +222,24 @@ class Attached:
             found["names or processes of tasks unknown"] = self._follower.tasks.unknown
         return found
 
-    # --- maps: none is kept here ---------------------------------------------------------------
+    # --- maps kept by triggers -----------------------------------------------------------------
 
     def snapshot(self, map: str) -> Snapshot:
-        """No map is kept in the kernel."""
-        raise BackendError(f"ftrace keeps no map {map}")
+        """The map's content now."""
+        return self._map(map).snapshot()
 
     def clear(self, map: str) -> None:
-        """No map is kept in the kernel."""
-        raise BackendError(f"ftrace keeps no map {map}")
+        """Remove all keys."""
+        self._map(map).clear()
 
     def zero(self, map: str) -> None:
-        """No map is kept in the kernel."""
-        raise BackendError(f"ftrace keeps no map {map}")
+        """Set all values to zero."""
+        self._map(map).zero()
+
+    def _map(self, name: str) -> Kept:
+        if name not in self._kept:
+            raise BackendError(f"ftrace keeps no map {name}")
+        return self._kept[name]
 
     # --- leaving -------------------------------------------------------------------------------
 

@@ -43,7 +43,7 @@ class Ftrace:
     name = "ftrace"
     title = "tracefs events, raw ring buffer pages"
     api = API_VERSION
-    cost = 590
+    cost = 540
 
     def survey(self, machine: Machine) -> Sequence[Support]:
         """What this machine gives of ftrace; for all that is missing: why, and the remedy."""

@@ -5,11 +5,14 @@ Every column becomes a fetch argument, and so does what the filter tests.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from unitrace.contract.ir import Call, Clause, Expr, Field, Load, Probe, Site, Text
 from unitrace.contract.machine import Machine
 from unitrace.contract.model import Column
 from unitrace.contract.offer import Request, Share, conjuncts, share
 from unitrace.contract.types import Enum, Int, Pointer, Str
+from unitrace.kernel import statics
 from unitrace.kernel.arch import Architecture, architecture
 from unitrace.kernel.arguments import Arguments, Value
 from unitrace.kernel.current import OF_TASK
@@ -17,10 +20,11 @@ from unitrace.kernel.fetchargs import Unfetchable
 from unitrace.kernel.filters import SHADOWED, filtered
 from unitrace.kernel.formats import Format
 
+from .hists import HIST, HIST_NS, hist
 from .survey import first_missing
 from .tap import Impossible, Source, Tap, common, follow, func, lacks
 
-__all__ = ["DYNAMIC", "eprobe", "function", "needs_eprobe"]
+__all__ = ["DYNAMIC", "eprobe", "function", "needs_eprobe", "static"]
 
 DYNAMIC = {"kprobe": "p", "fentry": "p", "kretprobe": "r", "fexit": "r", "uprobe": "up", "uretprobe": "ur"}
 """Probe types that become dynamic events, and the kind that kernel.dynamic makes."""
@@ -47,9 +51,50 @@ def function(machine: Machine, request: Request, clause: Clause) -> tuple[Share,
         module = f"{probe.scope}:" if probe.scope and probe.scope != "vmlinux" else ""
         offset = f"+{probe.offset}" if probe.offset else ""
         place, how, cost = f"{module}{probe.name}{offset}", "kprobe event", KPROBE_NS
-    arguments = Arguments(machine, probe, _architecture(machine))
-    tap = Tap(DYNAMIC[probe.kind], "", probe.name or "probe", place, (), "", (), request.options.pid * user)
-    return _fetched(machine, clause, arguments, tap, how), cost
+    architecture = _architecture(machine)
+    tap = Tap(
+        DYNAMIC[probe.kind], "", probe.name or "probe", (place,), (), "", (), request.options.pid * user
+    )
+    arguments = [Arguments(machine, probe, architecture)]
+    return _kept(machine, request, clause, arguments[0], tap) or (
+        _fetched(machine, clause, arguments, tap, how),
+        cost,
+    )
+
+
+def static(machine: Machine, request: Request, clause: Clause) -> tuple[Share, int]:
+    """The share of a clause on a USDT probe, and its cost. Raises Impossible, ProbeError."""
+    missing = first_missing(machine, USER_PROBES)
+    if not missing:
+        raise Impossible(missing.reason, missing.remedy)
+    probe, architecture = clause.probe, _architecture(machine)
+    found = statics.places(probe)
+    places = tuple(statics.place(probe, one) for one in found)
+    arguments = [statics.StaticArguments(machine, probe, architecture, one) for one in found]
+    tap = Tap("up", "", probe.name, places, (), "", (), request.options.pid)
+    return _fetched(machine, clause, arguments, tap, "uprobe event at a static probe"), UPROBE_NS
+
+
+def _kept(
+    machine: Machine, request: Request, clause: Clause, arguments: Arguments, tap: Tap
+) -> tuple[Share, int] | None:
+    """The share where a hist trigger on the event does all of the clause."""
+    kept = (
+        None
+        if tap.pid or not machine.answer("ftrace.filters")
+        else hist(machine, request, clause, arguments.naming)
+    )
+    if kept is None:
+        return None
+    parts, text = filtered(conjuncts(clause.predicate), arguments.naming)
+    one = share(clause, accepts=parts.__contains__, whole=True, how=HIST)
+    if one.residual is not None:
+        return None
+    try:
+        fetches = arguments.fetches((), " ".join((text, *kept.fields, kept.value)))
+    except Unfetchable:
+        return None
+    return one.replace(plan=tap.replace(fetch=(fetches,), filter=text, hist=kept)), KPROBE_NS + HIST_NS
 
 
 def needs_eprobe(columns: tuple[Column, ...]) -> bool:
@@ -71,8 +116,8 @@ def eprobe(
         raise Impossible(f"a tracepoint's pointers can't be followed: {missing.reason}", missing.remedy)
     fields = {field.name: field for field in (*described.fields, *described.common)}
     arguments = _OfFields(machine, clause.probe, _architecture(machine), fields)
-    tap = Tap("e", "", name, f"{category}.{name}", (), "", ())
-    return _fetched(machine, clause, arguments, tap, "event probe on a tracepoint"), EPROBE_NS
+    tap = Tap("e", "", name, (f"{category}.{name}",), (), "", ())
+    return _fetched(machine, clause, [arguments], tap, "event probe on a tracepoint"), EPROBE_NS
 
 
 class _OfFields(Arguments):
@@ -113,9 +158,9 @@ def _architecture(machine: Machine) -> Architecture:
         raise Impossible("this architecture's registers aren't known") from None
 
 
-def _fetched(machine: Machine, clause: Clause, arguments: Arguments, tap: Tap, how: str) -> Share:
-    """The share, with ``tap`` completed."""
-    probe = clause.probe
+def _fetched(machine: Machine, clause: Clause, each: Sequence[Arguments], tap: Tap, how: str) -> Share:
+    """The share, with ``tap`` completed; ``each``: the arguments at each of its places."""
+    probe, arguments = clause.probe, each[0]
     parts: tuple[Expr, ...] = ()
     text = ""
     if clause.predicate is not None and machine.answer("ftrace.filters"):
@@ -123,6 +168,7 @@ def _fetched(machine: Machine, clause: Clause, arguments: Arguments, tap: Tap, h
     one = share(clause, accepts=parts.__contains__, whole=False, how=how)
     sources: list[Source] = []
     values: list[Value] = []
+    wanted: list[Column] = []
     try:
         for column in one.columns:
             site = column.value
@@ -137,9 +183,16 @@ def _fetched(machine: Machine, clause: Clause, arguments: Arguments, tap: Tap, h
                     raise Impossible(lacks(column), "the perf or the ebpf backend has it")
                 value = arguments.value(site)
             values.append(value)
+            wanted.append(column)
             sources.append(Source(column.name, "fetched", fetched=value))
-        fetches = arguments.fetches(values, text)
+        fetches = [arguments.fetches(values, text)]
+        for others in each[1:]:  # what the filter names is made in the same order everywhere
+            filtered(conjuncts(clause.predicate), others.naming)
+            same = [others.value(one.value) for one in wanted]
+            if [one.names for one in same] != [value.names for value in values]:
+                raise Unfetchable("the probe's places have arguments of different kinds")
+            fetches.append(others.fetches(same, text))
     except Unfetchable as error:
         raise Impossible(error.reason, error.remedy or "the ebpf backend has it") from None
     follow(machine, tuple(sources), tap.pid)
-    return one.replace(plan=tap.replace(fetch=fetches, filter=text, sources=tuple(sources)))
+    return one.replace(plan=tap.replace(fetch=tuple(fetches), filter=text, sources=tuple(sources)))

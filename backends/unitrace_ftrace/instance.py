@@ -66,8 +66,15 @@ class Instance:
 
     def write(self, name: str, text: str) -> None:
         """Write a control file of the instance. BackendError, with the kernel's words, where it refuses."""
+        self._put(name, text, False)
+
+    def append(self, name: str, text: str) -> None:
+        """The same for a file whose lines are added one by one (triggers)."""
+        self._put(name, text, True)
+
+    def _put(self, name: str, text: str, append: bool) -> None:
         try:
-            tracefs.write(f"{self.path}/{name}", text)
+            tracefs.write(f"{self.path}/{name}", text, append=append)
         except OSError as error:
             said = tracefs.last_error(self.path, text[:40])
             why = f"{said} ({os.strerror(error.errno or 0)})" if said else os.strerror(error.errno or 0)

@@ -11,11 +11,12 @@ from unitrace.contract.machine import Machine
 from unitrace.contract.model import Column
 from unitrace.contract.offer import Answered, Offer, Refusal, Request, Share, conjuncts, share
 from unitrace.contract.types import Array
-from unitrace.kernel.filters import filtered, tracepoint_naming
+from unitrace.kernel.filters import Naming, filtered, tracepoint_naming
 from unitrace.kernel.formats import Format, read_format
 
-from .fetching import DYNAMIC, eprobe, function, needs_eprobe
+from .fetching import DYNAMIC, eprobe, function, needs_eprobe, static
 from .follow import EVENTS
+from .hists import HIST, HIST_NS, hist
 from .survey import STREAM, first_missing
 from .tap import Impossible, Source, Tap, common, follow, lacks
 
@@ -56,7 +57,9 @@ def _tap(one: Share) -> Tap:
 def _share(machine: Machine, request: Request, clause: Clause, shared: Shared) -> tuple[Share, int]:
     kind = clause.probe.kind
     if kind in TRACEPOINTS:
-        return _tracepoint(machine, clause, shared)
+        return _tracepoint(machine, request, clause, shared)
+    if kind == "usdt":
+        return static(machine, request, clause)
     if kind not in DYNAMIC:
         raise Impossible(f"ftrace has no {kind} probes")
     return function(machine, request, clause)
@@ -85,21 +88,38 @@ def _shared_filters(request: Request) -> Shared:
     return found
 
 
-def _tracepoint(machine: Machine, clause: Clause, shared: Shared) -> tuple[Share, int]:
+def _tracepoint(machine: Machine, request: Request, clause: Clause, shared: Shared) -> tuple[Share, int]:
     category, name = event_of(clause)
     described = read_format(machine, category, name)
     parts: tuple[Expr, ...] = ()
     text = ""
-    if shared[category, name] and machine.answer("ftrace.filters"):
+    if machine.answer("ftrace.filters"):
         naming = tracepoint_naming(machine, category, name, described.fields)
+        whole = _kept(machine, request, clause, described, naming)
+        if whole is not None:
+            return whole
         parts, text = filtered(shared[category, name], naming)
     one = share(clause, accepts=parts.__contains__, whole=False, how="tracefs event")
     if needs_eprobe(one.columns):
         return eprobe(machine, clause, category, name, described)
     sources = tuple(_recorded(column, category, described) for column in one.columns)
     follow(machine, sources)
-    tap = Tap("t", category, name, "", (), text, sources, 0, described)
+    tap = Tap("t", category, name, (), (), text, sources, 0, described)
     return one.replace(plan=tap), TRACEPOINT_NS
+
+
+def _kept(
+    machine: Machine, request: Request, clause: Clause, described: Format, naming: Naming
+) -> tuple[Share, int] | None:
+    """The share where a hist trigger on the event does all of the clause."""
+    kept = hist(machine, request, clause, naming)
+    if kept is None:
+        return None
+    parts, text = filtered(conjuncts(clause.predicate), naming)
+    one = share(clause, accepts=parts.__contains__, whole=True, how=HIST)
+    if one.residual is not None:
+        return None
+    return one.replace(plan=Tap("t", *event_of(clause), (), (), text, (), 0, described, kept)), HIST_NS
 
 
 def _recorded(column: Column, category: str, described: Format) -> Source:

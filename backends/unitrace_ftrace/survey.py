@@ -14,7 +14,7 @@ from unitrace.kernel import survey as _general
 from unitrace.kernel import tracefs
 from unitrace.kernel.guard import mark
 
-__all__ = ["supports"]
+__all__ = ["STREAM", "first_missing", "in_tracefs", "supports"]
 
 assert _general  # registers the facts that are not ftrace's own
 
@@ -32,7 +32,10 @@ def _open(path: str, flags: int, missing: Answer) -> Answer:
     return Answer()
 
 
-def _in_tracefs(machine: Machine, name: str, flags: int, reason: str, remedy: str) -> Answer:
+def in_tracefs(
+    machine: Machine, name: str, reason: str, remedy: str = "", flags: int = os.O_RDONLY
+) -> Answer:
+    """Whether the file ``name`` of tracefs can be opened; ``reason`` where it isn't there."""
     answer = machine.answer("tracefs")
     if not answer:
         return answer
@@ -55,16 +58,16 @@ def _instances(machine: Machine) -> Answer:
 @fact("ftrace.kprobe_events", "whether kprobes can be made through tracefs")
 def _kprobe_events(machine: Machine) -> Answer:
     reason = "this kernel has no kprobe_events (CONFIG_KPROBE_EVENTS is off)"
-    return _in_tracefs(
-        machine, "kprobe_events", os.O_WRONLY | os.O_APPEND, reason, "a kernel with CONFIG_KPROBE_EVENTS"
+    return in_tracefs(
+        machine, "kprobe_events", reason, "a kernel with CONFIG_KPROBE_EVENTS", os.O_WRONLY | os.O_APPEND
     )
 
 
 @fact("ftrace.uprobe_events", "whether uprobes can be made through tracefs")
 def _uprobe_events(machine: Machine) -> Answer:
     reason = "this kernel has no uprobe_events (CONFIG_UPROBE_EVENTS is off)"
-    return _in_tracefs(
-        machine, "uprobe_events", os.O_WRONLY | os.O_APPEND, reason, "a kernel with CONFIG_UPROBE_EVENTS"
+    return in_tracefs(
+        machine, "uprobe_events", reason, "a kernel with CONFIG_UPROBE_EVENTS", os.O_WRONLY | os.O_APPEND
     )
 
 
@@ -94,23 +97,23 @@ def _eprobes(machine: Machine) -> Answer:
 
 @fact("ftrace.filters", "whether the kernel filters events")
 def _filters(machine: Machine) -> Answer:
-    return _in_tracefs(
+    return in_tracefs(
         machine,
         "events/task/task_newtask/filter",
-        os.O_WRONLY,
         "events have no filters",
         "a kernel with CONFIG_EVENT_TRACING",
+        os.O_WRONLY,
     )
 
 
 @fact("ftrace.raw_pages", "whether the ring buffer's pages can be read as they are (trace_pipe_raw)")
 def _raw_pages(machine: Machine) -> Answer:
-    return _in_tracefs(
+    return in_tracefs(
         machine,
         "per_cpu/cpu0/trace_pipe_raw",
-        os.O_RDONLY | os.O_NONBLOCK,
         "this kernel's ring buffer has no raw pages",
         "a kernel with CONFIG_TRACING",
+        os.O_RDONLY | os.O_NONBLOCK,
     )
 
 
@@ -131,12 +134,12 @@ def _clock_mono(machine: Machine) -> Answer:
 @fact("ftrace.task_events", "whether forks and renames of tasks can be followed (for comm and pid)")
 def _task_events(machine: Machine) -> Answer:
     for name in ("task_newtask", "task_rename"):
-        answer = _in_tracefs(
+        answer = in_tracefs(
             machine,
             f"events/task/{name}/enable",
-            os.O_WRONLY,
             f"this kernel has no tracepoint task:{name}",
             "a kernel from 3.4 on with CONFIG_EVENT_TRACING",
+            os.O_WRONLY,
         )
         if not answer:
             return answer
@@ -158,6 +161,8 @@ def first_missing(machine: Machine, facts: tuple[str, ...]) -> Answer:
 
 def supports(machine: Machine) -> list[Support]:
     """The lines of ``unitrace backends``."""
+    from . import hists  # noqa: F401 (registers its facts)
+
     stream = first_missing(machine, STREAM)
 
     def line(thing: str, how: str, *facts: str) -> Support:
@@ -174,8 +179,10 @@ def supports(machine: Machine) -> list[Support]:
         line("fexit", "kprobe events", *kprobes),
         line("uprobe", "uprobe events", "ftrace.uprobe_events"),
         line("uretprobe", "uprobe events", "ftrace.uprobe_events"),
+        line("usdt", "uprobe events at the file's notes", "ftrace.uprobe_events"),
         line("filter", "event filters", "ftrace.filters"),
         line("columns", "fetch arguments of probe events", "ftrace.uprobe_events"),
         line("strings of tracepoints", "eprobes", "ftrace.eprobes"),
+        line("maps in the kernel", "hist triggers, where exact", "ftrace.hist"),
         line("comm and pid", "task_newtask and task_rename followed", "ftrace.task_events"),
     ]

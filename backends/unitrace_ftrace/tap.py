@@ -10,6 +10,8 @@ from unitrace.contract.types import Stack, Symbol
 from unitrace.kernel.arguments import Value
 from unitrace.kernel.formats import Format
 
+from .hists import Hist
+
 __all__ = ["Impossible", "Source", "Tap", "common", "follow", "func", "lacks"]
 
 
@@ -26,19 +28,26 @@ class Source(Record):
 
 
 class Tap(Record):
-    """``kind``: "t" an existing event ``category:name``, or a kind of kernel.dynamic at ``place`` with
-    ``fetch`` (name, text) arguments; ``filter``: an event filter or "". ``pid``: only this process's events
-    are wanted (0: all). ``described``: of an existing event."""
+    """``kind``: "t" an existing event ``category:name``, or a kind of kernel.dynamic at ``places`` with
+    ``fetch`` (for each, (name, text) arguments); ``filter``: an event filter or "". ``pid``: only this
+    process's events are wanted (0: all). ``described``: of an existing event. ``hist``: the map that a
+    trigger keeps instead of a stream of events; ``filter`` is that one's then."""
 
     kind: str
     category: str
     name: str
-    place: str
-    fetch: tuple[tuple[str, str], ...]
+    places: tuple[str, ...]
+    fetch: tuple[tuple[tuple[str, str], ...], ...]
     filter: str
     sources: tuple[Source, ...]
     pid: int = 0
     described: Format | None = None
+    hist: Hist | None = None
+
+    @property
+    def reads_memory(self) -> bool:
+        """Whether an argument dereferences a pointer."""
+        return any("(" in text for one in self.fetch for _, text in one)
 
     def has(self, *hows: str) -> bool:
         """Whether a column comes in one of these ways."""

@@ -50,8 +50,8 @@ def _traced(case: Case, backend: str, work: Workload) -> Outcome:
     except (unitrace.BackendError, unitrace.ProbeError) as error:
         return Outcome("refused", error.message)
     kept = _Kept()
-    sink = TextSink(kept, quiet=True, bare="{" not in case.program)
     with run:
+        sink = TextSink(kept, quiet=True, resolve=run.resolve, bare="{" not in case.program)
         work.run()
         sink.emit(run.finish())
     if run.stats.losses:

@@ -6,18 +6,23 @@ and say why.
 
 from __future__ import annotations
 
+import ctypes
 import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 from tests.differential.workloads import (
+    LIBC,
     OFFSETS,
+    WATCHED,
     WHENCES,
+    collected,
     executed,
     getppid,
     lseeks,
     opens,
     renames,
+    written,
 )  # fmt: skip
 from unitrace.contract.model import hist_bucket, lhist_bucket
 from unitrace.contract.types import Aggregate
@@ -37,7 +42,11 @@ class Case(NamedTuple):
     needs: str = "tracepoint"
 
 
+GETPPID = ctypes.cast(LIBC.getppid, ctypes.c_void_p).value or 0
+"""Its address, in the workload too; the workload is gone when symbols are looked up."""
+
 ENTER = "tracepoint:syscalls:sys_enter_lseek /pid == PID/"
+THREAD = "tracepoint:syscalls:sys_enter_lseek /tid == PID/"
 LEAVE = "tracepoint:syscalls:sys_exit_lseek /pid == PID/"
 PAIRS = tuple(zip(OFFSETS, WHENCES))
 
@@ -76,7 +85,7 @@ CASES = (
     Case("count", ENTER + " { @ = count(); }", lseeks, ended("@: 10\n")),
     Case(
         "fields",
-        ENTER + ' { printf("%d %d\\n", args.offset, args.whence); }',
+        ENTER + ' { printf("%ld %d\\n", args.offset, args.whence); }',
         lseeks,
         lines(*(f"{o} {w}" for o, w in PAIRS)) + ended(),
     ),
@@ -143,7 +152,7 @@ CASES = (
     ),
     Case(
         "arithmetic",
-        ENTER + ' { $o = (int64)args.offset; printf("%d %d %d\\n", $o * 3 - 1, $o << 2, -$o); }',
+        ENTER + ' { $o = (int64)args.offset; printf("%ld %ld %ld\\n", $o * 3 - 1, $o << 2, -$o); }',
         lseeks,
         lines(*(f"{o * 3 - 1} {o << 2} {-o}" for o in OFFSETS)) + ended(),
     ),
@@ -230,7 +239,7 @@ CASES = (
     Case("uprobe", "uprobe:libc:getppid /pid == PID/ { @ = count(); }", getppid, ended("@: 25\n")),
     Case(
         "arguments of a uprobe",
-        'uprobe:libc:lseek64 /pid == PID && arg2 < 2/ { printf("%d %d\\n", arg1, arg2); }',
+        'uprobe:libc:lseek64 /pid == PID && arg2 < 2/ { printf("%ld %d\\n", arg1, arg2); }',
         lseeks,
         lines(*(f"{o} {w}" for o, w in PAIRS if w < 2)) + ended(),
     ),
@@ -268,5 +277,110 @@ CASES = (
         opens,
         re.compile(r"^/etc/hostname\n/nonexistent/unitrace\n/nonexistent/"),
         "kprobe",
+    ),
+    Case(
+        "a count by key that no process decides",
+        THREAD + " { @[args.whence] = count(); @n = count(); }",
+        lseeks,
+        ended(lines("@[5]: 1", "@[2]: 2", "@[1]: 3", "@[0]: 4", "@n: 10")),
+    ),
+    Case(
+        "two maps of one event",
+        THREAD + " { @a[tid == PID, args.whence] = count(); } " + THREAD + " { @b[args.whence] = count(); }",
+        lseeks,
+        re.compile(r"@a\[(true|1), 5\]: 1\n(?s:.*)@b\[5\]: 1\n@b\[2\]: 2\n@b\[1\]: 3\n@b\[0\]: 4\n"),
+    ),
+    Case(
+        "a sum by thread",
+        THREAD + " { @[tid == PID ? 1 : 0] = count(); } " + THREAD + " { @s = sum(args.offset); }",
+        lseeks,
+        ended(lines("@[1]: 10", f"@s: {sum(OFFSETS)}")),
+    ),
+    Case(
+        "a map printed, zeroed, printed and cleared",
+        THREAD
+        + " { @[args.whence] = count(); } END { print(@); zero(@); print(@); clear(@); print(@); @x = 1; }",
+        lseeks,
+        re.compile(r"^@\[5\]: 1\n@\[2\]: 2\n@\[1\]: 3\n@\[0\]: 4\n\n?(@\[\d\]: 0\n){4}\n*@x: 1\n$"),
+    ),
+    Case(
+        "members behind a pointer",
+        "kprobe:do_sys_openat2 /pid == PID/ { $h = (struct open_how *)arg2;"
+        ' printf("%d %d\\n", $h->flags & 0x80003, $h->resolve); }',
+        opens,
+        lines(*["524288 0"] * 3) + ended(),
+        "kprobe",
+    ),
+    Case(
+        "a number in user memory",
+        'kprobe:do_sys_openat2 /pid == PID/ { printf("%x\\n", *(uint32 *)arg1); }',
+        opens,
+        lines("6374652f", "6e6f6e2f", "6e6f6e2f") + ended(),
+        "kprobe",
+    ),
+    Case(
+        "a number that can't be read",
+        "kprobe:do_sys_openat2 /pid == PID/ { $p = (struct path *)arg1;"
+        ' printf("%d %d\\n", $p->dentry->d_flags, $p->dentry->d_inode->i_mode); }',
+        opens,
+        lines(*["0 0"] * 3) + ended(),
+        "kprobe",
+    ),
+    Case(
+        "the current task",
+        "kprobe:do_sys_openat2 /pid == PID/ { @[uid, gid, curtask->tgid == PID, curtask->pid == tid] = count(); }",
+        opens,
+        re.compile(r"^\n\n@\[0, 0, (true, true|1, 1)\]: 3\n$"),
+        "kprobe",
+    ),
+    Case(
+        "the user at a tracepoint",
+        "tracepoint:syscalls:sys_enter_openat /pid == PID/ { @[uid, str(args.filename)] = count(); }",
+        opens,
+        re.compile(r"@\[0, /nonexistent/unitrace\]: 1\n"),
+    ),
+    Case(
+        "kernel stacks",
+        "kprobe:do_sys_openat2 /pid == PID/ { @[kstack(1)] = count(); }",
+        opens,
+        re.compile(r"^\n\n@\[\n +do_sys_openat2\+\d+\n\]: 3\n$"),
+        "kprobe",
+    ),
+    Case(
+        "kernel stacks of a tracepoint",
+        "tracepoint:task:task_rename /pid == PID/ { @[kstack(1)] = count(); }",
+        renames,
+        re.compile(r"^\n\n@\[\n +__set_task_comm\+\d+\n\]: 3\n$"),
+    ),
+    Case(
+        "user stacks",
+        "uprobe:libc:getppid /pid == PID/ { @[ustack(1)] = count(); }",
+        getppid,
+        re.compile(rf"^\n\n@\[\n +(0x{GETPPID:x}|\S*getppid\+0)\n\]: 25\n$"),
+    ),
+    Case(
+        "the function of a kprobe",
+        "kprobe:do_sys_openat2, kretprobe:do_sys_openat2 /pid == PID/ { @[func] = count(); }",
+        opens,
+        ended("@[do_sys_openat2]: 6\n"),
+        "kprobe",
+    ),
+    Case(
+        "the function of a uprobe",
+        "uprobe:libc:getppid /pid == PID/ { @[func] = count(); }",
+        getppid,
+        re.compile(rf"^\n\n@\[(0x{GETPPID:x}|\S*getppid)\]: 25\n$"),
+    ),
+    Case(
+        "a static probe with a semaphore",
+        'usdt:/usr/bin/python3.11:gc__start /comm == "python3.11"/ { @[arg0] = count(); }',
+        collected,
+        re.compile(r"^\n\n(@\[\d\]: \d\n)*@\[1\]: 7\n"),
+    ),
+    Case(
+        "a watchpoint",
+        f"watchpoint:{ctypes.addressof(WATCHED)}:8:w /pid == PID/ {{ @[usermode] = count(); }}",
+        written,
+        ended("@[1]: 5\n"),
     ),
 )

@@ -13,7 +13,10 @@ import tempfile
 import traceback
 from collections.abc import Callable
 
-__all__ = ["LIBC", "OFFSETS", "WHENCES", "Workload", "executed", "getppid", "lseeks", "opens", "renames"]
+__all__ = [
+    "LIBC", "OFFSETS", "WATCHED", "WHENCES", "Workload", "collected", "executed", "getppid", "lseeks",
+    "opens", "renames", "written",
+]  # fmt: skip
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.lseek64.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int]
@@ -22,11 +25,14 @@ LIBC.lseek64.restype = ctypes.c_int64
 OFFSETS = (0, 5, -1, 7, 7, 1 << 33, -(1 << 40), 100, 3, 64)
 WHENCES = (0, 1, 2, 0, 1, 0, 0, 2, 1, 5)
 
+WATCHED = ctypes.c_uint64()
+"""A word of memory that a child finds at the same address."""
+
 
 class Workload:
     """A forked child, ``pid``, that runs ``job`` once it is told to."""
 
-    def __init__(self, job: Callable[[], None]) -> None:
+    def __init__(self, job: Callable[[], object]) -> None:
         wait, self._go = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
@@ -101,3 +107,15 @@ def executed() -> None:
         shutil.copy(true, own)
         for _ in range(2):
             subprocess.run([own], check=True)
+
+
+def collected() -> None:
+    """Python collects garbage of the second generation seven times: its static probes fire."""
+    program = "import gc; gc.disable(); [gc.collect(1) for _ in range(7)]"
+    subprocess.run(["/usr/bin/python3.11", "-IS", "-c", program], check=True)
+
+
+def written(times: int = 5) -> None:
+    """WATCHED written so many times."""
+    for number in range(times):
+        WATCHED.value = number

@@ -7,8 +7,9 @@ Memory as a number needs a witness. Where ``+8(%di):u32`` can't be read, the ker
 buffer held before (store_trace_args(), kernel/trace/trace_probe_tmpl.h), and the number alone doesn't
 tell. But a string tells: one that can't be read has length 0, any other at least its NUL. So a string that
 starts at the number's last byte is fetched with it (``Fetch.checks``), mostly a single NUL: where its
-length is 0, the number is 0, as the language has it. What lies in two pages of which only one is mapped
-counts as unreadable.
+length is 0, the number is 0, as the language has it. In kernel events an empty string in user memory has
+length 0 too (strncpy_from_user_nofault()): where it may be user memory, a string is fetched for each byte
+of the number. If all are empty, the number is 0, be it read or not.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ USER_PROBES = ("uprobe", "uretprobe", "usdt")
 DEREFERENCES_MAX = 12
 """Steps of ``+off(+off(...))``: a fetch has 16 instructions (FETCH_INSN_MAX, kernel/trace/trace_probe.h)."""
 
+BYTES_MAX = 32
+"""Bytes of a value that each have a witness, at most."""
+
 ARRAY_MAX = 64
 """MAX_ARRAY_LEN, kernel/trace/trace_probe.h: elements."""
 
@@ -48,7 +52,7 @@ class Fetch(Record):
     """A fetch argument without its name, and how to read what it fetched.
 
     ``how``: "int" (``size`` bytes), "text" (so many, up to the first NUL), "bytes", or "string" (a u32
-    data_loc). ``checks``: fetch arguments, strings all; where one has length 0, the value is 0.
+    data_loc). ``checks``: fetch arguments, strings all; where each has length 0, the value is 0.
     ``bit_offset``, ``bit_size``: a bit field in the integer.
     """
 
@@ -113,20 +117,33 @@ def _loaded(expr: Load, probe: Probe, arch: Architecture, sites: Sites | None, s
         raise Unfetchable(f"a probe event can't fetch a {type(expr.type).__name__.lower()}")
     text = f"{_memory(expr.pointer, expr.offset, expr.space, probe, arch, sites)}:{kind}"
     checks: tuple[str, ...] = ()
-    if not (sure or _always_there(expr.pointer)):
-        word = "ustring" if expr.space == "user" and probe.kind not in USER_PROBES else "string"
-        ends = (0, size - 1) if size > 8 else (size - 1,)
+    if not (sure or _is_task(expr.pointer)):
+        user = probe.kind in USER_PROBES
+        word = "ustring" if expr.space == "user" and not user else "string"
+        one = user or expr.space == "kernel" or _of_task(expr.pointer)
+        if not one and size > BYTES_MAX:
+            raise Unfetchable(f"{size} bytes that may be in user memory are too many for a probe event")
         checks = tuple(
-            f"{_memory(expr.pointer, expr.offset + end, '', probe, arch, sites)}:{word}" for end in ends
+            f"{_memory(expr.pointer, expr.offset + at, '', probe, arch, sites)}:{word}"
+            for at in range(size - 1 if one else 0, size)
         )
     signed = kind[0] == "s" if not expr.bit_size else bool(getattr(expr.type, "signed", False))
     return Fetch(text, how, size, signed, checks, expr.bit_offset, expr.bit_size)
 
 
-def _always_there(pointer: Expr) -> bool:
-    """The current task is."""
+def _is_task(pointer: Expr) -> bool:
+    """The current task itself, which is always there."""
     while isinstance(pointer, Cast) and pointer.type.size == pointer.operand.type.size == 8:
         pointer = pointer.operand
+    return isinstance(pointer, Site) and pointer.name == "curtask"
+
+
+def _of_task(pointer: Expr) -> bool:
+    """Whether a pointer comes from the current task by kernel memory alone."""
+    while isinstance(pointer, (Cast, Load)):
+        if isinstance(pointer, Load) and pointer.space != "kernel":
+            return False
+        pointer = pointer.pointer if isinstance(pointer, Load) else pointer.operand
     return isinstance(pointer, Site) and pointer.name == "curtask"
 
 

@@ -15,7 +15,7 @@ __all__ = ["FetchedBatch", "Rule"]
 
 class Rule(Record):
     """What is still to do with a column. ``limit``: bytes of a string that count, its NUL included; 0:
-    all. ``checks``: lengths of strings in the record; where one is 0, the value is 0. ``sign``: bits of a
+    all. ``checks``: lengths of strings in the record; where all are 0, the value is 0. ``sign``: bits of a
     signed bit field. ``process``: the column of a user address's process, where the value is a pair."""
 
     limit: int = 0
@@ -43,11 +43,12 @@ class FetchedBatch(PackedBatch):
         if rule.sign:
             low, whole = 1 << (rule.sign - 1), 1 << rule.sign
             held = [value - whole if value & low else value for value in held]
-        for place in rule.checks:
-            lengths = self._ints(place)
+        if rule.checks:
+            lengths = [self._ints(place) for place in rule.checks]
+            there = lengths[0] if len(lengths) == 1 else map(any, zip(*lengths))
             how = self.layout[name].how
             missing = 0 if how == "int" else b"" if how == "text" else bytes(self.layout[name].size)
-            held = [value if there else missing for value, there in zip(held, lengths)]
+            held = [value if read else missing for value, read in zip(held, there)]
         if rule.process:
             held = list(zip(held, self.values(rule.process)))
         return held
@@ -65,9 +66,9 @@ class FetchedBatch(PackedBatch):
             spare = 64 - rule.sign
             held = (held.astype(np.uint64) << spare).view(np.int64) >> spare
         if rule.checks:
-            missing = np.zeros(len(self), bool)
+            missing = np.ones(len(self), bool)
             for place in rule.checks:
-                missing |= self._cut_out("<u4", place.offset) >> 16 == 0
+                missing &= self._cut_out("<u4", place.offset) >> 16 == 0
             if missing.any():
                 held = held.copy()
                 held[missing] = np.zeros(1, held.dtype)[0]

@@ -169,8 +169,8 @@ def test_strings_behind_a_tracepoints_pointer() -> None:
     text = Text(Str(64), FILENAME, "user")
     (share,) = taken(machine(), clause(OPEN, (text, TID, FLAGS), compare("==", TID, 7))).shares
     plan = tap(share)
-    assert (plan.kind, plan.place) == ("e", "syscalls.sys_enter_openat")
-    assert dict(plan.fetch) == {"v0": "+0($filename):ustring", "v1": "$flags:s64"}
+    assert (plan.kind, plan.places) == ("e", ("syscalls.sys_enter_openat",))
+    assert dict(plan.fetch[0]) == {"v0": "+0($filename):ustring", "v1": "$flags:s64"}
     assert plan.filter == "(common_pid == 7)"
     answer = refused(machine(ftrace__eprobes="no eprobes"), clause(OPEN, (text,)))
     assert "no eprobes" in answer.reason and answer.remedy == "the remedy" and answer.clause is not None
@@ -187,15 +187,15 @@ def test_function_arguments() -> None:
     )
     (share,) = taken(machine(), clause(probe, values, compare("==", Site(INT64, "arg", 3), -1))).shares
     plan = tap(share)
-    assert (plan.kind, plan.place) == ("p", "vfs_read+4")
-    assert sorted(text for _, text in plan.fetch) == [
+    assert (plan.kind, plan.places) == ("p", ("vfs_read+4",))
+    assert sorted(text for _, text in plan.fetch[0]) == [
         "$comm",
         "%cx:s64",
         "%di:s32",
         "%dx:s64",
         "+0(%si):ustring",
     ]
-    name = next(name for name, text in plan.fetch if text == "%cx:s64")
+    name = next(name for name, text in plan.fetch[0] if text == "%cx:s64")
     assert plan.filter == f"({name} == -1)"
 
 
@@ -207,17 +207,17 @@ def test_strings_through_pointers() -> None:
     (share,) = taken(
         machine(), clause(probe, (Text(Str(64), name, "kernel"), Text(Str(64), dentry, "user")))
     ).shares
-    assert [text for _, text in tap(share).fetch] == ["+0(+40(+8(%di))):string", "+0(+8(%di)):ustring"]
+    assert [text for _, text in tap(share).fetch[0]] == ["+0(+40(+8(%di))):string", "+0(+8(%di)):ustring"]
 
 
 def test_return_values() -> None:
     probe = Probe("uretprobe", "/bin/true", "main", address=0x1234)
     (share,) = taken(machine(), clause(probe, (Site(INT64, "retval"),)), options=Options(pid=5)).shares
     plan = tap(share)
-    assert (plan.kind, plan.place, plan.fetch, plan.pid) == (
+    assert (plan.kind, plan.places, plan.fetch, plan.pid) == (
         "ur",
-        "/bin/true:0x1234",
-        (("v0", "$retval:s64"),),
+        ("/bin/true:0x1234",),
+        ((("v0", "$retval:s64"),),),
         5,
     )
 
