@@ -48,6 +48,7 @@ VALUES = (
     COMM_SITE,
     ir.Binary(INT64, "+", RET, ir.Cast(INT64, PID)),
     NSECS,
+    ir.Cast(INT32, RET),
     ir.Const(INT64, 7),
     ir.Choice(INT64, ir.Binary(BOOL, ">", PID, ir.Const(INT32, 0)), RET, ir.Const(INT64, -1)),
 )

@@ -9,6 +9,7 @@ from unitrace.contract.offer import columns_of, walk
 from unitrace.contract.types import (
     BOOL,
     COMM,
+    INT32,
     INT64,
     UINT32,
     UINT64,
@@ -252,6 +253,7 @@ def test_a_bare_probe_shows_its_arguments() -> None:
     (show,) = clause.body
     assert isinstance(show, ir.Show)
     assert show.names == ("dfd", "filename", "flags", "mode")
+    assert show.values[0] == ir.Cast(INT32, ir.Site(INT64, "args", "dfd")), "an int, as C has it"
     assert isinstance(show.values[1], ir.Text)
     assert clause.predicate is not None
 

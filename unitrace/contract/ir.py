@@ -286,7 +286,8 @@ class Field(Record):
 
     Tracepoints: ``offset`` and ``length`` in the raw record as the format file has them, ``how``:
     "value", "data_loc" or "rel_loc" (a u32 there: length << 16 | offset, absolute or relative to
-    the field's end). Functions: ``offset`` is the argument's number.
+    the field's end). Functions: ``offset`` is the argument's number. ``bits``: the width of its C type
+    where the slot that holds it, and so ``type``, is wider; else 0.
     """
 
     name: str
@@ -294,6 +295,7 @@ class Field(Record):
     offset: int = 0
     length: int = 0
     how: str = "value"
+    bits: int = 0
 
 
 class Probe(Record):

@@ -147,6 +147,9 @@ def _field(declaration: str, offset: int, size: int, signed: bool, space: str) -
     if how != "value":
         declaration = declaration[len(word) + 1 :]
     name, kind = declared(declaration, size, signed, space, dynamic=how != "value")
+    written = declaration.removesuffix(name).strip()
+    if how == "value" and written in _ADJUSTED and _SCALARS[written][0] < 8 * size:
+        return Field(name, kind, offset, size, how, _SCALARS[written][0])
     return Field(name, kind, offset, size, how)
 
 

@@ -23,7 +23,7 @@ def shown(probe: ir.Probe) -> ir.Show:
             if field.name.startswith("__") and field.name not in ("__data",):
                 continue  # the number of the system call, padding
             names.append(field.name)
-            values.append(_value(ir.Site(field.type, "args", field.name), probe))
+            values.append(_value(ir.Site(field.type, "args", field.name), probe, field.bits))
     if probe.kind == "kprobe" and not probe.fields and not probe.offset and probe.result is None:
         for number in range(6):
             names.append(f"arg{number}")
@@ -34,8 +34,10 @@ def shown(probe: ir.Probe) -> ir.Show:
     return ir.Show(tuple(names), tuple(values))
 
 
-def _value(site: ir.Site, probe: ir.Probe) -> ir.Expr:
+def _value(site: ir.Site, probe: ir.Probe, bits: int) -> ir.Expr:
     of = site.type
+    if bits and isinstance(of, Int):  # an int in the eight bytes of a system call's argument
+        return ir.Cast(Int(bits, of.signed), site)
     if isinstance(of, Pointer) and isinstance(of.to, Int) and of.to == Int(8, True):
         space = of.space or ("user" if probe.kind == "usdt" else "")
         return ir.Text(Str(LONGEST), site, space)
