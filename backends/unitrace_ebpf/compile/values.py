@@ -103,7 +103,11 @@ class Values(Scalars):
             and not in_register(expr.operand.type)
         ):
             self.put(expr.operand, Part(expr.operand.type, part.offset, part.size), base, off, clean=clean)
+        elif isinstance(expr, Const) and not expr.value:
+            self.clear(base, at, part.size)
         elif not self.inline(expr, base, at):
+            if not isinstance(expr, (Var, MemberOf, Index, MapGet)):
+                raise CannotCompile(f"a value of type {type(of).__name__} by {type(expr).__name__.lower()}")
             where = self.locate(expr)
             size = min(where.part.size, part.size)
             self.duplicate(where.base, where.at, base, at, size)
