@@ -259,7 +259,7 @@ class Scope:
 
     def _shift(self, expr: ir.Binary, left: Piece, right: Piece, depth: int) -> Piece:
         bits = (shape(expr.type) or (64, True))[0]
-        if right.low == right.high:
+        if right.low == right.high and isinstance(expr.right, ir.Const):  # else it may have to warn
             places = right.low & bits - 1
             least = most = places
             count = str(places)

@@ -232,8 +232,11 @@ class Aggregates(Calls):
     def _bucket(self, plan: Kept, weight: int) -> None:
         """Add to bucket R1 of the value at R0; the comparison is for the verifier."""
         code = self.code
-        never = code.label()
-        code.jump_ifi(">", R1, plan.value_size // 8 - 1, never)
+        never, most = code.label(), plan.value_size // 8 - 1
+        if most & (most + 1):
+            code.jump_ifi(">", R1, most, never)
+        else:
+            code.alui("&", R1, most)
         code.alui("<<", R1, 3)
         code.alu("+", R0, R1)
         if weight:
