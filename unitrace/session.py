@@ -139,6 +139,8 @@ class Trace:
         self._signals: list[str] = []
         self._stopped = False
         self._finished = False
+        kinds = {clause.probe.kind for clause in compiled.program.clauses}
+        self._walks = "iter" in kinds and kinds <= {"iter", "begin", "end"}
 
     @property
     def exit_code(self) -> int:
@@ -263,10 +265,12 @@ class Trace:
             self._stopped = True  # nothing can happen any more: begin and end alone
 
     def _watched_ended(self) -> bool:
-        """Whether the command of -c, or the process of -p, is gone. Asked before a read, so that
-        its last events are in that read."""
+        """Whether the command of -c, or the process of -p, is gone, or there were only objects to walk over.
+        Asked before a read, so that the last events are in that read."""
         if self._child is not None:
             return self._child.ended()
+        if self._walks:
+            return True
         pid = self.compiled.options.pid
         return pid > 0 and not os.path.exists(f"/proc/{pid}")
 

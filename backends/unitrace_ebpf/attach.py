@@ -52,7 +52,7 @@ class Attached:
         self.zeroed: set[str] = set()
         self.rings: list[tuple[Ring | PerfBuffer, dict[int, dict[str, Place]]]] = []
         self.records: dict[str, int] = {}  # a record's ring and its size there, by its own size
-        self.programs: dict[tuple[int, int, bytes], int] = {}
+        self.programs: dict[tuple[int, int, tuple[int, int], bytes], int] = {}
         self.missed_before: dict[int, int] = {}
         self.hanger = Hanger(machine, offer.request.options.pid)
         try:
@@ -146,14 +146,14 @@ class Attached:
             linked = plan.compiled.code.link(names)
         except ValueError as error:
             raise BackendError(f"the program of {describe(clause.probe)} is too long: {error}") from None
-        expected = syscall.ATTACH_UPROBE_MULTI if plan.mechanism.name == "uprobe_multi" else 0
+        expected = plan.mechanism.expected
 
-        def loaded(kind: int) -> int:
-            found = self.programs.get((kind, expected, linked))
+        def loaded(kind: int, target: tuple[int, int] = (0, 0)) -> int:
+            found = self.programs.get((kind, expected, target, linked))
             if found is None:
-                found = self.programs[kind, expected, linked] = load(
+                found = self.programs[kind, expected, target, linked] = load(
                     kind, plan.compiled.code, linked, f"unitrace_{number}", describe(clause.probe),
-                    expected=expected, source=self.offer.request.source,
+                    expected=expected, target=target, source=self.offer.request.source,
                 )  # fmt: skip
             return found
 
@@ -173,6 +173,7 @@ class Attached:
     def start(self) -> None:
         self.missed_before = {fd: _missed(fd) for fd in self.programs.values()}
         self._switch(1)
+        self.hanger.walk()
 
     def stop(self) -> None:
         self._switch(0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from unitrace.contract.backend import describe
-from unitrace.contract.ir import Act, Clause, Expr, Probe, Show, Site
-from unitrace.contract.machine import Machine
+from unitrace.contract.ir import Act, Clause, Expr, Field, Probe, Show, Site
+from unitrace.contract.machine import Answer, Machine
 from unitrace.contract.offer import (
     Answered,
     NotStreamable,
@@ -20,62 +20,17 @@ from unitrace.contract.offer import (
     statements,
     walk,
 )  # fmt: skip
-from unitrace.contract.probes import BY_NAME
 from unitrace.contract.record import Record
 
-from . import syscall
 from .compile.base import Abilities, CannotCompile, Context
 from .compile.program import NO_SCRATCH, Compiled, check, compile_record, compile_whole
 from .compile.stacks import READERS
 from .maps import Kept, kept
 from .races import by_thread, racy
-from .sampling import KINDS as SAMPLED
 from .survey import abilities, version
+from .ways import MANY, MECHANISMS, RAW, Mechanism, context, has_cookies, own, way
 
 __all__ = ["MECHANISMS", "Mechanism", "Plan", "offer"]
-
-
-class Mechanism(Record):
-    """A way to hang a program on a probe. ``how``: in words. ``facts``: all must hold. ``cost``: ns of an
-    event that the program rejects."""
-
-    name: str
-    how: str
-    facts: tuple[str, ...]
-    cost: int
-
-    @property
-    def kind(self) -> int:
-        """The program's type in the kernel (enum bpf_prog_type)."""
-        return _PROGRAMS.get(self.name, syscall.KPROBE)
-
-
-_PROGRAMS = {"raw": syscall.RAW_TRACEPOINT, "event": syscall.TRACEPOINT, "sampled": syscall.PERF_EVENT}
-
-_RAW = Mechanism("raw", "raw tracepoint", ("bpf.raw_tracepoint",), 80)
-_EVENT = Mechanism("event", "BPF on a perf event", ("bpf.tracepoint_events",), 160)
-_KPROBE_PMU = Mechanism("kprobe_pmu", "kprobe PMU", ("bpf.kprobe", "bpf.kprobe_pmu"), 200)
-_KPROBE_EVENT = Mechanism("kprobe_event", "tracefs kprobe event", ("bpf.kprobe", "bpf.kprobe_events"), 200)
-_UPROBE_MULTI = Mechanism("uprobe_multi", "uprobe.multi link", ("bpf.kprobe", "bpf.uprobe_multi"), 12500)
-_UPROBE_PMU = Mechanism("uprobe_pmu", "uprobe PMU", ("bpf.kprobe", "bpf.uprobe_pmu"), 12500)
-_UPROBE_EVENT = Mechanism("uprobe_event", "tracefs uprobe event", ("bpf.kprobe", "bpf.uprobe_events"), 12500)
-_SOFTWARE = Mechanism("sampled", "BPF on perf events", ("bpf.perf_software",), 400)
-_HARDWARE = Mechanism("sampled", "BPF on perf events", ("bpf.perf_hardware",), 400)
-_WATCHPOINT = Mechanism("sampled", "BPF on perf events", ("bpf.watchpoint",), 400)
-
-MECHANISMS = {
-    "tracepoint": (_EVENT,),
-    "syscall": (_EVENT,),
-    "kprobe": (_KPROBE_PMU, _KPROBE_EVENT),
-    "kretprobe": (_KPROBE_PMU, _KPROBE_EVENT),
-    "uprobe": (_UPROBE_MULTI, _UPROBE_PMU, _UPROBE_EVENT),
-    "uretprobe": (_UPROBE_MULTI, _UPROBE_PMU, _UPROBE_EVENT),
-    "profile": (_SOFTWARE,),
-    "software": (_SOFTWARE,),
-    "hardware": (_HARDWARE,),
-    "watchpoint": (_WATCHPOINT,),
-}
-"""By kind of probe, the best first."""
 
 
 class Plan(Record):
@@ -142,6 +97,9 @@ class _Offering:
         self.request = request
         self.sites = {expr.name for expr in walk(request.clauses) if isinstance(expr, Site)}
         self.abilities: Abilities = abilities(machine, self.sites)
+        self.many: dict[tuple[str, str], int] = {}
+        for probe in (clause.probe for clause in request.clauses):
+            self.many[probe.kind, probe.scope] = self.many.get((probe.kind, probe.scope), 0) + 1
         self.checked: dict[object, str] = {}
         self.records: dict[object, Compiled] = {}
         self.wholes: dict[int, tuple[Compiled, bool, tuple[tuple[str, int], ...]]] = {}
@@ -189,20 +147,12 @@ class _Offering:
 
     def _way(self, clause: Clause) -> Mechanism:
         """How the probe is reached here."""
-        ways = MECHANISMS.get(clause.probe.kind)
-        if ways is None:
-            raise _Refused(clause, f"BPF programs on {clause.probe.kind} probes aren't done yet")
-        if clause.probe.kind == "kretprobe" and version(self.machine) < (6, 7):
-            ways = ways[::-1]  # only tracefs tells how many returns were missed there
-        said = []
-        for way in ways:
-            answers = [self.machine.answer(name) for name in way.facts]
-            if all(answers):
-                return way
-            said.append(next(one for one in answers if not one))
-        reasons = dict.fromkeys(f"{way.how}: {one.reason}" for way, one in zip(ways, said))
-        remedy = next((one.remedy for one in said if one.remedy), "")
-        raise _Refused(clause, "; ".join(reasons), remedy)
+        probe = clause.probe
+        many = self.many.get((probe.kind, probe.scope), 0) >= MANY and not probe.offset and not probe.address
+        found = way(self.machine, probe, many)
+        if isinstance(found, Answer):
+            raise _Refused(clause, found.reason, found.remedy)
+        return found
 
     def context(self, clause: Clause, *, raw: bool = False, cookie: bool = False) -> Context:
         """What the clause's program finds in R1."""
@@ -219,34 +169,10 @@ class _Offering:
                 cookie=cookie,
                 scratch="" if raw else "cpu",
             )
-        from unitrace.kernel.arch import architecture
-
-        arch = architecture()
-        returns = probe.kind in ("kretprobe", "uretprobe")
-        user = probe.kind in ("uprobe", "uretprobe")
-        return Context(
-            "function",
-            {} if returns else fields,
-            constants,
-            () if returns or probe.kind in SAMPLED else tuple(arch.offsets[name] for name in arch.arguments),
-            arch.offsets[arch.result] if returns else -1,
-            atomic=user,
-            cookie=cookie,
-            tgid=self.request.options.pid if user else 0,
-            user=user,
-            scratch="task" if user else "cpu",
-            func=self._func(probe, arch.ip),
-            address=self._address(probe),
-        )
-
-    def _func(self, probe: Probe, ip: str) -> str:
-        """Where the probe's program finds the address of its function (compile.base.Context.func)."""
-        user, returns = probe.kind in ("uprobe", "uretprobe"), BY_NAME[probe.kind].returns
-        if user and not returns:
-            return ip
-        if user:  # 6.6 for uprobe.multi, 6.7 for others: commits 686328d80c43, a3c485a5d8d4
-            return "helper" if version(self.machine) >= (6, 7) else ""
-        return "helper" if self.abilities.func_ip and not probe.offset else ""
+        return context(
+            self.machine, probe, self.abilities,
+            cookie=cookie, tgid=self.request.options.pid, address=self._address(probe),
+        )  # fmt: skip
 
     def _address(self, probe: Probe) -> int:
         """A kernel function's address where no helper tells it (before 5.15); 0 where it isn't needed."""
@@ -276,7 +202,7 @@ class _Offering:
     def accepts(self, clause: Clause, expr: Expr) -> bool:
         """Whether the kernel can decide a conjunct."""
         probe = clause.probe
-        key = (probe.kind, probe.scope == "syscalls", probe.fields, expr)
+        key = (probe.kind, probe.scope == "syscalls", self._fields(probe), own(probe), expr)
         if key not in self.checked:
             self.checked[key] = check(self.context(clause), self.abilities, expr)
         return not self.checked[key]
@@ -342,19 +268,24 @@ class _Offering:
             return False
         return bool(self.machine.answer("bpf.raw_tracepoint"))
 
+    def _fields(self, probe: Probe) -> tuple[Field, ...]:
+        """The probe's arguments, where anybody reads them."""
+        return probe.fields if "args" in self.sites else ()
+
     def _key(self, clause: Clause) -> object:
         """Equal for clauses that differ in nothing but their place, and so may share programs."""
         probe = clause.probe
         shows = any(isinstance(stmt, Show) for stmt in statements(clause.body))
         if shows or "probe" in self.sites or "name" in self.sites or self._address(probe):
             return clause.ordinal
-        return probe.kind, probe.fields, probe.scope == "syscalls", clause.predicate, clause.body
+        syscall = probe.scope == "syscalls"
+        return probe.kind, self._fields(probe), syscall, own(probe), clause.predicate, clause.body
 
     def _share(self, clause: Clause, way: Mechanism) -> Share:
         whole = self.wholes.get(clause.ordinal)
         if whole is not None:
             compiled, raw, used = whole
-            way = _RAW if raw else way
+            way = RAW if raw else way
             sends = tuple(sent for sent, _ in compiled.sent)
             return Share(clause, clause.predicate, None, (), way.how, Plan(way, compiled, True, used), sends)
         try:
@@ -362,7 +293,7 @@ class _Offering:
         except NotStreamable as error:
             raise _Unstreamable(clause, self.reasons.get(clause.ordinal) or str(error)) from None
         if self._raw(clause, (draft.accepted, tuple(column.value for column in draft.columns))):
-            way = _RAW
+            way = RAW
         return draft.replace(how=way.how, plan=Plan(way, self._record(clause, way, draft), False))
 
     def _record(self, clause: Clause, way: Mechanism, draft: Share) -> Compiled:
@@ -371,8 +302,9 @@ class _Offering:
         key: object = (
             way.name,
             probe.kind,
-            probe.fields,
+            self._fields(probe),
             probe.scope == "syscalls",
+            own(probe),
             draft.accepted,
             draft.columns,
         )
@@ -380,7 +312,7 @@ class _Offering:
             key = clause.ordinal
         found = self.records.get(key)
         if found is None:
-            context = self.context(clause, raw=way is _RAW, cookie=self._cookies(way))
+            context = self.context(clause, raw=way is RAW, cookie=self._cookies(way))
             try:
                 found = compile_record(context, self.abilities, draft.accepted, draft.columns, clause)
             except CannotCompile as error:
@@ -390,9 +322,7 @@ class _Offering:
 
     def _cookies(self, way: Mechanism) -> bool:
         """Whether a program can learn from its link which clause it runs for."""
-        if len(self.request.clauses) < 2 or way is _RAW or not self.machine.answer("bpf.cookies"):
-            return False
-        return way is _UPROBE_MULTI or bool(self.machine.answer("bpf.perf_link"))
+        return len(self.request.clauses) > 1 and has_cookies(self.machine, way)
 
 
 def _plans(shares: Iterable[Share]) -> Iterable[Plan]:

@@ -51,11 +51,12 @@ def tracepoint(number: int) -> int:
     return _open(TYPE_TRACEPOINT, number)
 
 
-def dynamic_pmu(pmu: str, target: str, offset: int, *, returns: bool) -> int:
-    """A probe by the kprobe or uprobe PMU (4.17): a function's name or a file's path, and an offset."""
+def dynamic_pmu(pmu: str, target: str, offset: int, *, returns: bool, counter: int = 0) -> int:
+    """A probe by the kprobe or uprobe PMU (4.17): a function's name or a file's path, and an offset;
+    ``counter``: where in the file a semaphore is, to be raised meanwhile (4.20, ref_ctr_offset)."""
     name = ctypes.create_string_buffer(os.fsencode(target))
-    bit = 1 if returns else 0  # format/retprobe is config:0
-    return _open(pmu_type(pmu), bit, config1=ctypes.addressof(name), config2=offset)
+    bits = counter << 32 | returns  # format/ref_ctr_offset is config:32-63, format/retprobe config:0
+    return _open(pmu_type(pmu), bits, config1=ctypes.addressof(name), config2=offset)
 
 
 def sampled(

@@ -8,7 +8,7 @@ from unitrace.contract.backend import Listed
 from unitrace.contract.machine import Machine
 from unitrace.contract.probes import BY_NAME
 
-from .offer import MECHANISMS
+from .ways import MECHANISMS
 
 __all__ = ["listed"]
 

@@ -96,13 +96,19 @@ def _capable() -> bool:
     return bool(held >> 21 & 1 or (held >> 39 & 1 and held >> 38 & 1))
 
 
-def _program(kind: int, emit: Callable[[Code], None] | None = None, *, expected: int = 0) -> int:
+def _program(
+    kind: int,
+    emit: Callable[[Code], None] | None = None,
+    *,
+    expected: int = 0,
+    target: tuple[int, int] = (0, 0),
+) -> int:
     code = Code()
     if emit is not None:
         emit(code)
     code.alui("mov", R0, 0)
     code.exit()
-    return syscall.prog_load(kind, code.link({}), "ut_try", expected=expected)
+    return syscall.prog_load(kind, code.link({}), "ut_try", expected=expected, target=target)
 
 
 def _after(machine: Machine, fact: str, what: Callable[[], int], since: str = "") -> Answer:
@@ -267,14 +273,14 @@ def _uprobe_multi(machine: Machine) -> Answer:
 
 @fact("bpf.kprobe_multi", "one link for many kernel functions (5.18)")
 def _kprobe_multi(machine: Machine) -> Answer:
-    """A link on address 1, where no function is: EOPNOTSUPP from a kernel without CONFIG_FPROBE."""
+    """A link on a function that isn't there: EOPNOTSUPP from a kernel without CONFIG_FPROBE."""
     if version(machine) < (5, 18):
         return Answer(errno.EINVAL, "the kernel has it since 5.18", "kernel 5.18 or later")
 
     def make() -> int:
         prog = _program(syscall.KPROBE, expected=syscall.ATTACH_KPROBE_MULTI)
         try:
-            return syscall.link_create_kprobes(prog, [1])
+            return syscall.link_create_kprobes(prog, ["unitrace_no_such_function"], [0], returns=False)
         except OSError as error:
             if error.errno == errno.EOPNOTSUPP:
                 raise OSError(errno.ENOSYS, "no fprobe") from None
@@ -286,6 +292,34 @@ def _kprobe_multi(machine: Machine) -> Answer:
     if answer.errno == errno.ENOSYS:
         return Answer(errno.ENOSYS, "the kernel was built without CONFIG_FPROBE")
     return answer
+
+
+@fact("bpf.fentry", "programs on functions by trampolines (5.5; arm64 6.0)")
+def _fentry(machine: Machine) -> Answer:
+    """Loaded for a function of the kernel's own tests, and not attached."""
+    answer = _traced(machine, "bpf_fentry_test1", syscall.ATTACH_FENTRY, "5.5")
+    if answer.errno in (errno.EPERM, errno.EACCES) and _capable():
+        return Answer(answer.errno, "the kernel refuses programs on BPF trampolines", "use kprobe")
+    return answer
+
+
+@fact("bpf.iter", "programs that walk over kernel objects (5.8)")
+def _iter(machine: Machine) -> Answer:
+    return _traced(machine, "bpf_iter_task", syscall.ATTACH_ITER, "5.8")
+
+
+def _traced(machine: Machine, function: str, attach: int, since: str) -> Answer:
+    answer = machine.answer("bpf.syscall")
+    if not answer:
+        return answer
+    from unitrace.kernel import btf_file
+
+    found = btf_file.vmlinux()
+    number = found.function(function) if found is not None else 0
+    if not number:
+        reason = "no BTF of the kernel" if found is None else f"the kernel has it since {since}"
+        return Answer(errno.ENOENT, reason, f"a kernel of {since} or later with CONFIG_DEBUG_INFO_BTF")
+    return _try(lambda: _program(syscall.TRACING, expected=attach, target=(0, number)), since)
 
 
 @fact("bpf.batch", "batch operations on maps (5.6; per-CPU hashes too)")
@@ -429,6 +463,9 @@ THINGS = (
     ),
     ("kprobe", "bpf.kprobe_pmu", "BPF on the kprobe PMU"),
     ("kprobe", "bpf.kprobe_events", "BPF on a tracefs event"),
+    ("fentry, fexit", "bpf.fentry", "BPF trampoline"),
+    ("iter", "bpf.iter", "bpf_iter"),
+    ("rawtracepoint", "bpf.raw_tracepoint", "raw tracepoint"),
     ("uprobe", "bpf.uprobe_multi", "BPF by one link"),
     ("uprobe", "bpf.uprobe_pmu", "BPF on the uprobe PMU"),
     ("uprobe", "bpf.uprobe_events", "BPF on a tracefs event"),
@@ -442,6 +479,6 @@ THINGS = (
     ("batch map reads", "bpf.batch", ""),
     ("links", "bpf.perf_link", ""),
     ("cookies", "bpf.cookies", ""),
-    ("kprobe.multi", "bpf.kprobe_multi", ""),
+    ("kprobe.multi", "bpf.kprobe_multi", "one link for many functions"),
 )
 """Lines of ``unitrace backends``: what, by which fact, how."""

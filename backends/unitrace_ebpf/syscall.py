@@ -8,17 +8,19 @@ import struct
 from collections.abc import Iterator
 
 __all__ = [
-    "LOG_SIZE", "link_create", "link_create_kprobes", "link_create_multi", "map_create", "map_delete",
-    "map_lookup", "map_lookup_batch", "map_next_key", "map_update", "next_id", "object_info", "prog_by_id",
-    "prog_load", "prog_test_run", "raw_tracepoint_open",
+    "LOG_SIZE", "btf_by_id", "iter_create", "link_create", "link_create_iter", "link_create_kprobes",
+    "link_create_multi", "map_create", "map_delete", "map_lookup", "map_lookup_batch", "map_next_key",
+    "map_update", "next_id", "object_info", "prog_by_id", "prog_load", "prog_test_run",
+    "raw_tracepoint_open", "tracing_open",
 ]  # fmt: skip
 
 # enum bpf_map_type
 HASH, ARRAY, PERF_EVENT_ARRAY, PERCPU_HASH, PERCPU_ARRAY, RINGBUF = 1, 2, 4, 5, 6, 27
 LRU_HASH, LRU_PERCPU_HASH = 9, 10
 # enum bpf_prog_type
-SOCKET_FILTER, KPROBE, TRACEPOINT, PERF_EVENT, RAW_TRACEPOINT = 1, 2, 5, 7, 17
+SOCKET_FILTER, KPROBE, TRACEPOINT, PERF_EVENT, RAW_TRACEPOINT, TRACING = 1, 2, 5, 7, 17, 26
 # enum bpf_attach_type
+ATTACH_FENTRY, ATTACH_FEXIT, ATTACH_ITER = 24, 25, 28
 ATTACH_PERF_EVENT, ATTACH_KPROBE_MULTI, ATTACH_UPROBE_MULTI = 41, 42, 48
 # map_flags, update flags
 NO_PREALLOC = 1
@@ -133,15 +135,20 @@ def prog_load(
     name: str = "unitrace",
     *,
     expected: int = 0,
+    target: tuple[int, int] = (0, 0),
     log: ctypes.Array[ctypes.c_char] | None = None,
 ) -> int:
-    """BPF_PROG_LOAD, license GPL: a file descriptor. With ``log`` the verifier writes what it thinks."""
+    """BPF_PROG_LOAD, license GPL: a file descriptor. ``target``: (file descriptor of a module's BTF or 0,
+    BTF id of the function). With ``log`` the verifier writes what it thinks."""
     insns, license = ctypes.create_string_buffer(code, len(code)), ctypes.create_string_buffer(b"GPL")
     level, size = (1, len(log)) if log is not None else (0, 0)
     count = len(code) // 8
     attr = struct.pack(
         "<IIQQIIQII", kind, count, _address(insns), _address(license), level, size, _address(log), 0, 0
     )
+    if target[1]:  # prog_btf_fd, func_info, line_info and their sizes lie between
+        rest = struct.pack("<16sII36xII4x", _name(name), 0, expected, target[1], target[0])
+        return _bpf(5, attr + rest)
     if expected:
         return _bpf(5, attr + struct.pack("<16sII", _name(name), 0, expected))
     try:
@@ -171,24 +178,66 @@ def link_create(prog: int, target: int, attach: int, cookie: int = 0) -> int:
     return _bpf(28, struct.pack("<IIIIQ", prog, target, attach, 0, cookie))
 
 
-def link_create_multi(prog: int, path: str, offsets: list[int], cookies: list[int], *, returns: bool) -> int:
-    """BPF_LINK_CREATE of many places of one file, a cookie each (BPF_TRACE_UPROBE_MULTI, 6.6)."""
+def link_create_multi(
+    prog: int,
+    path: str,
+    offsets: list[int],
+    cookies: list[int],
+    *,
+    returns: bool,
+    counters: list[int] | None = None,
+) -> int:
+    """BPF_LINK_CREATE of many places of one file, a cookie each, and a semaphore's place in the file
+    where it has one (BPF_TRACE_UPROBE_MULTI, 6.6)."""
     file = ctypes.create_string_buffer(os.fsencode(path))
-    places = ctypes.create_string_buffer(struct.pack(f"<{len(offsets)}Q", *offsets), 8 * len(offsets))
-    values = ctypes.create_string_buffer(struct.pack(f"<{len(cookies)}Q", *cookies), 8 * len(cookies))
+    places, values = _numbers(offsets), _numbers(cookies)
+    raised = _numbers(counters) if counters and any(counters) else None
     flags = 1 if returns else 0  # BPF_F_UPROBE_MULTI_RETURN
     head = struct.pack("<IIII", prog, 0, ATTACH_UPROBE_MULTI, 0)
     body = struct.pack(
-        "<QQQQIII4x", _address(file), _address(places), 0, _address(values), len(offsets), flags, 0
-    )
+        "<QQQQIII4x", _address(file), _address(places), _address(raised), _address(values), len(offsets),
+        flags, 0,
+    )  # fmt: skip
     return _bpf(28, head + body)
 
 
-def link_create_kprobes(prog: int, addresses: list[int]) -> int:
-    """BPF_LINK_CREATE of many kernel functions by their addresses (BPF_TRACE_KPROBE_MULTI, 5.18)."""
-    places = ctypes.create_string_buffer(struct.pack(f"<{len(addresses)}Q", *addresses), 8 * len(addresses))
+def link_create_kprobes(prog: int, names: list[str], cookies: list[int], *, returns: bool) -> int:
+    """BPF_LINK_CREATE of many kernel functions by their names, a cookie each
+    (BPF_TRACE_KPROBE_MULTI, 5.18)."""
+    texts = [ctypes.create_string_buffer(name.encode()) for name in names]
+    pointers, values = _numbers([_address(text) for text in texts]), _numbers(cookies)
+    flags = 1 if returns else 0  # BPF_F_KPROBE_MULTI_RETURN
     head = struct.pack("<IIII", prog, 0, ATTACH_KPROBE_MULTI, 0)
-    return _bpf(28, head + struct.pack("<IIQQQ", 0, len(addresses), 0, _address(places), 0))
+    body = struct.pack("<IIQQQ", flags, len(names), _address(pointers), 0, _address(values))
+    return _bpf(28, head + body)
+
+
+def _numbers(values: list[int]) -> ctypes.Array[ctypes.c_char]:
+    return ctypes.create_string_buffer(struct.pack(f"<{len(values)}Q", *values), 8 * len(values))
+
+
+def link_create_iter(prog: int, pid: int = 0) -> int:
+    """BPF_LINK_CREATE of an iterator over all objects of its kind (5.8), or those of a process (6.1)."""
+    head = struct.pack("<IIII", prog, 0, ATTACH_ITER, 0)
+    if not pid:
+        return _bpf(28, head)
+    info = ctypes.create_string_buffer(struct.pack("<IIII", 0, pid, 0, 0), 16)  # bpf_iter_link_info.task
+    return _bpf(28, head + struct.pack("<QI4x", _address(info), 16))
+
+
+def iter_create(link: int) -> int:
+    """BPF_ITER_CREATE (5.8): reading it to its end runs the program on each object."""
+    return _bpf(33, struct.pack("<II", link, 0))
+
+
+def tracing_open(prog: int) -> int:
+    """BPF_RAW_TRACEPOINT_OPEN of a program whose target was named when it was loaded (5.5)."""
+    return _bpf(17, struct.pack("<QI4x", 0, prog))
+
+
+def btf_by_id(number: int) -> int:
+    """A file descriptor of the BTF with that id (BPF_BTF_GET_FD_BY_ID)."""
+    return _bpf(19, struct.pack("<III", number, 0, 0))
 
 
 def raw_tracepoint_open(name: str, prog: int) -> int:
@@ -198,8 +247,8 @@ def raw_tracepoint_open(name: str, prog: int) -> int:
 
 
 def next_id(command: str, after: int) -> int | None:
-    """The id after ``after`` of "prog", "map" or "link" (BPF_*_GET_NEXT_ID)."""
-    number = {"prog": 11, "map": 12, "link": 31}[command]
+    """The id after ``after`` of "prog", "map", "btf" or "link" (BPF_*_GET_NEXT_ID)."""
+    number = {"prog": 11, "map": 12, "btf": 23, "link": 31}[command]
     attr = ctypes.create_string_buffer(struct.pack("<III", after, 0, 0), 12)
     result: int = _libc.syscall(_NR, number, attr, 12)
     if result < 0:
@@ -213,8 +262,9 @@ def prog_by_id(number: int) -> int:
     return _bpf(13, struct.pack("<III", number, 0, 0))
 
 
-def object_info(fd: int, size: int) -> bytes:
-    """BPF_OBJ_GET_INFO_BY_FD: the first ``size`` bytes of struct bpf_prog_info, _map_info or _link_info."""
-    info = ctypes.create_string_buffer(size)
+def object_info(fd: int, size: int, given: bytes = b"") -> bytes:
+    """BPF_OBJ_GET_INFO_BY_FD: the first ``size`` bytes of struct bpf_prog_info, _map_info, _link_info or
+    bpf_btf_info. ``given``: what it holds before (addresses of buffers)."""
+    info = ctypes.create_string_buffer(given, size)
     _bpf(15, struct.pack("<IIQ", fd, size, _address(info)))
     return info.raw

@@ -18,17 +18,25 @@ SHOWN = 8
 
 
 def load(
-    kind: int, code: Code, linked: bytes, name: str, what: str, *, expected: int = 0, source: str = ""
+    kind: int,
+    code: Code,
+    linked: bytes,
+    name: str,
+    what: str,
+    *,
+    expected: int = 0,
+    target: tuple[int, int] = (0, 0),
+    source: str = "",
 ) -> int:
     """BPF_PROG_LOAD. BackendError where the kernel refuses: by the verifier, with the place in the source
     and the end of its log; for another reason, with that and its remedy. ``what``: the probe's name."""
     try:
-        return syscall.prog_load(kind, linked, name, expected=expected)
+        return syscall.prog_load(kind, linked, name, expected=expected, target=target)
     except OSError as error:
         first = error
     log = ctypes.create_string_buffer(syscall.LOG_SIZE)
     try:
-        return syscall.prog_load(kind, linked, name, expected=expected, log=log)
+        return syscall.prog_load(kind, linked, name, expected=expected, target=target, log=log)
     except OSError as error:
         lines = log.value.decode(errors="replace").splitlines()
         if not lines or (len(lines) == 1 and lines[0].startswith("processed")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from unitrace.contract.ir import Expr, Field
 from unitrace.contract.record import Record
@@ -50,8 +51,9 @@ class Context(Record):
     preempted; two raw tracepoints nest). ``cookie``: the clause's number comes with
     the link, so that clauses share a program. ``tgid``: only this process (0: all). ``user``: the probed
     code is a process's. ``func``: where the function's address is: "helper" (bpf_get_func_ip), a register's
-    name, or "" (nowhere); ``address``: known already. ``scratch``: whose memory beyond the
-    stack is: a "cpu"'s, where no other program can come between, a "task"'s, or nobody's ("")."""
+    name, or "" (nowhere); ``address``: known already. ``scratch``: whose memory beyond the stack is: a
+    "cpu"'s, where no other program can come between, a "task"'s, or nobody's (""). ``slots``: how many u64 a
+    raw context has. ``static``: the places of a USDT probe, whose arguments its notes locate."""
 
     kind: str
     fields: Mapping[str, Field] = {}
@@ -66,6 +68,8 @@ class Context(Record):
     func: str = ""
     address: int = 0
     scratch: str = ""
+    slots: int = 12
+    static: tuple[Any, ...] = ()
 
 
 def shape(of: Type) -> tuple[int, bool]:
@@ -98,6 +102,10 @@ class Base:
 
     def scalar(self, expr: Expr) -> None:
         """Compute an integer, pointer or BOOL into R0. R1-R5 are lost."""
+        raise NotImplementedError
+
+    def fetch(self, space: str, base: int, off: int, size: int, *, text: bool = False) -> None:
+        """Copy ``size`` bytes (R2 where 0) from address R3 to ``base + off``; ``text``: up to the NUL."""
         raise NotImplementedError
 
     def spill(self) -> int:

@@ -117,6 +117,9 @@ class Program(Sends):
                 code.const(R1, 0x9E3779B97F4A7C15)
                 code.alu("*", R0, R1)
                 self.divided = self.spill()
+        if self.context.kind == "iter":  # the last call, after all objects, has none: task_seq_stop() etc.
+            code.load(R0, R6, 8, 8)
+            code.jump_ifi("==", R0, 0, self.end)
         if self.context.tgid:
             code.call("get_current_pid_tgid")
             code.alui(">>", R0, 32)
@@ -203,6 +206,7 @@ class Program(Sends):
         # (trace_call_bpf() in perf_trace_run_bpf_submit() and perf_syscall_enter()).
         self.code.alui("mov", R0, int(self.context.kind == "tracepoint"))
         self.code.exit()
+        self.code.prune()
         self.check_stack()
 
     def column(self, column: Column, place: Place, base: int, off: int) -> None:

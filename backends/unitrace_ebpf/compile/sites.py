@@ -81,7 +81,7 @@ class Sites(Base):
                 return entry[0] in self.helpers
             if expr.name == "args" and self.context.kind == "tracepoint":
                 return self._direct(self.field(expr.key))
-            return expr.name in ("arg", "args", "retval")
+            return expr.name in ("arg", "args", "retval") and not self.context.static
         return False
 
     def into(self, expr: Expr, reg: int) -> None:
@@ -102,12 +102,19 @@ class Sites(Base):
             self._register(_number(expr), reg)
         else:
             self._result(reg)
+            bits, signed = shape(expr.type)
+            self.code.extend(reg, bits, signed)
 
     def site(self, expr: Site) -> None:
         """A site's integer into R0."""
         own = getattr(self, f"_site_{expr.name}", None)
         if own is not None:
             own(expr)
+            return
+        if expr.name == "arg" and self.context.static:
+            from ..usdt import argument
+
+            argument(self, self.context.static, _number(expr))
             return
         entry = _HELPERS.get(expr.name)
         if entry is not None and entry[0] not in self.helpers:
@@ -152,6 +159,7 @@ class Sites(Base):
         self.code.place(there)
 
     def _site_ctx(self, expr: Site) -> None:
+        """The context's address; the program may read there what it could read directly."""
         self.code.mov(R0, CONTEXT)
 
     def _site_sarg(self, expr: Site) -> None:
@@ -164,10 +172,6 @@ class Sites(Base):
         self.code.alui("+", R3, arch.stack_arguments + 8 * _number(expr))
         self.fetch("user" if self.context.user else "kernel", FP, slot, 8)
         self.code.load(R0, FP, slot, 8)
-
-    def fetch(self, space: str, base: int, off: int, size: int, *, text: bool = False) -> None:
-        """Copy from address R3 (memory.py)."""
-        raise NotImplementedError
 
     def _cut(self, reg: int, part: str) -> None:
         if part == "high":
@@ -196,6 +200,8 @@ class Sites(Base):
 
     def _register(self, number: int, reg: int) -> None:
         if self.context.kind == "raw":
+            if not 0 <= number < self.context.slots:
+                raise CannotCompile(f"arg{number}: the probe has {self.context.slots}")
             self.code.load(reg, CONTEXT, 8 * number, 8)
             return
         if self.context.kind != "function":

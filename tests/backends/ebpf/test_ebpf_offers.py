@@ -93,7 +93,11 @@ def test_mechanisms() -> None:
     refused = how(kprobe, kprobe_pmu=NO, kprobe_events=Answer(2, "no tracefs", "mount it"))
     assert refused == "kprobe PMU: not on this kernel; tracefs kprobe event: no tracefs | a later one"
     assert how(SWITCH, syscall=Answer(1, "no CAP_BPF", "be root")) == "no CAP_BPF | be root"
-    assert how(ir.Probe("iter", "", "task")).startswith("BPF programs on iter probes")
+    assert how(ir.Probe("iter", "", "task")) == "bpf_iter"
+    many = tuple(ir.Clause(n, kprobe.replace(name=f"f{n}"), None, (show(PID),)) for n in range(8))
+    assert {one.how for one in answered(*many).shares} == {"kprobe.multi link"}
+    assert {one.how for one in answered(*many[:7]).shares} == {"kprobe PMU"}
+    assert {one.how for one in answered(*many, kprobe_multi=NO).shares} == {"kprobe PMU"}
 
 
 @pytest.mark.parametrize(
