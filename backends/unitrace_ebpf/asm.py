@@ -146,32 +146,6 @@ class Code:
 
     # --- the end ----------------------------------------------------------------------------------
 
-    def prune(self) -> None:
-        """Remove what no way leads to, once all labels are placed: check_cfg() in kernel/bpf/verifier.c
-        refuses such instructions."""
-        seen, todo = set(), [0]
-        always, ends = insn.CLASS_JMP | JUMP["ja"], insn.CLASS_JMP | JUMP["exit"]
-        while todo:
-            at = todo.pop()
-            while at not in seen and at < len(self.rows):
-                seen.add(at)
-                op, _, _, off, _ = self.rows[at]
-                if op & 7 == insn.CLASS_JMP and isinstance(off, Label):
-                    todo.append(off.at)
-                if op in (always, ends):
-                    break
-                at += 1
-        if len(seen) == len(self.rows):
-            return
-        labels = {row[3] for row in self.rows if isinstance(row[3], Label)}
-        before = [0]
-        for at in range(len(self.rows)):
-            before.append(before[-1] + (at in seen))
-        for label in labels:
-            label.at = before[label.at]
-        self.rows = [row for at, row in enumerate(self.rows) if at in seen]
-        self.spans = [span for at, span in enumerate(self.spans) if at in seen]
-
     def rename(self, name: str, to: str) -> None:
         """Another name for what ``name`` stood for."""
         self.rows = [(*row[:4], to) if row[4] == name else row for row in self.rows]

@@ -206,7 +206,6 @@ class Program(Sends):
         # (trace_call_bpf() in perf_trace_run_bpf_submit() and perf_syscall_enter()).
         self.code.alui("mov", R0, int(self.context.kind == "tracepoint"))
         self.code.exit()
-        self.code.prune()
         self.check_stack()
 
     def column(self, column: Column, place: Place, base: int, off: int) -> None:
