@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from unitrace.contract.backend import API_VERSION, Attachment, Listed, Support
 from unitrace.contract.machine import Machine
@@ -38,3 +38,9 @@ class Ebpf:
         from .attach import Attached
 
         return Attached(machine, offer)
+
+    def listing(self, offer: Offer) -> Iterator[str]:
+        """The offer's programs as text (``-d bpf``)."""
+        from .listing import listing
+
+        return listing(offer)

@@ -61,3 +61,10 @@ def test_the_version_under_the_other_name(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, script, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("bpftrace v0.27.0 (unitrace v")
     assert unitrace("--version")[1].startswith("unitrace v")
+
+
+def test_stages_are_printed() -> None:
+    code, out, err = unitrace("-d", "ast", "-d", "ir", "--dry-run", "-e", "BEGIN { @x = 1 + pid; }")
+    assert code == 0, err
+    assert "--- ast" in out and "MapSet @x" in out
+    assert unitrace("-d", "nonsense", "--dry-run", "-e", "BEGIN { @x = 1; }")[0] == 2

@@ -75,6 +75,12 @@ def _buffering(given: str) -> str:
     return given
 
 
+def _mode(given: str) -> str:
+    if given not in ("test", "bench"):
+        raise UsageError(f"--mode takes test or bench, not {given!r}")
+    return given
+
+
 OPTIONS = (
     Option(("-e",), "programs", "PROGRAM", "Run this program.", (), many=True),
     Option(("--backend",), "backend", "NAME", "Use this backend only (see: unitrace backends)."),
@@ -92,9 +98,13 @@ OPTIONS = (
     Option(("--approx",), "approx", "", "Allow inexact results (they are marked).", False),
     Option(("--exact-probes",), "exact_probes", "", "Never trace a successor of a renamed function.", False),
     Option(("--dry-run",), "dry_run", "", "Compile and plan, then end.", False),
+    Option(("-d", "--debug"), "stages", "STAGE", "Print a stage: ast, ir, bpf or all.", (), many=True),
     Option(("--no-warnings",), "no_warnings", "", "Silence warnings.", False),
     Option(("--probe-filter",), "probe_filter", "REGEX", "Only probes whose name it finds.", None, _pattern),
     Option(("--mask",), "mask", "FACT", "Plan as if the machine lacked FACT.", (), many=True),
+    Option(("--mode",), "mode", "MODE", "test or bench: run the probes of that kind.", None, _mode),
+    Option(("--test",), "testing", "", "The same as --mode test.", False),
+    Option(("--bench",), "benching", "", "The same as --mode bench.", False),
     Option(("-V", "--version"), "version", "", "Print the version.", False),
     Option(("--info",), "informing", "", "What is there (see also: unitrace backends).", False),
     # bpftrace's, which its scripts pass and which change nothing here
@@ -102,6 +112,7 @@ OPTIONS = (
     Option(("--debuginfo",), "no_debuginfo", "PATH", "", (), many=True),  # found beside the file
     Option(("--dwarf-pid",), "no_dwarf_pid", "PID", "", (), many=True),  # mappings are read at the stack
     Option(("--usdt-file-activation",), "no_activation", "", "", False),  # the kernel counts semaphores
+    Option(("-k",), "no_helper_errors", "", "", False),  # no helpers; a full map always says so
     Option(("--include", "-I"), "no_include", "PATH", "", (), many=True),  # types come from the kernel
 )
 

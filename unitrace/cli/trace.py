@@ -82,6 +82,11 @@ def _run(source: Spec, given: dict[str, Any]) -> int:
         if not compiled.program.clauses:
             say("No probes to attach")
             return 1
+        if given["stages"]:
+            from unitrace.cli.stages import stages
+
+            for line in stages(given["stages"], compiled):
+                say(line)
         if given["dry_run"]:
             return 0
         with Trace(compiled, timeout=given["timeout"], unsafe=given["unsafe"], child=child) as run:
@@ -148,7 +153,8 @@ def _stream(run: Trace, given: dict[str, Any]) -> int:
         ) as sink,
         _signals(run),
     ):
-        for records in run.rounds():
+        mode = given["mode"] or ("test" if given["testing"] else "bench" if given["benching"] else None)
+        for records in run.selftests(mode) if mode else run.rounds():
             sink.emit(records)
         sink.emit(run.finish())
         sink.end()

@@ -44,8 +44,10 @@ class Statements(Tables):
 
     def run(self, body: tuple[Stmt, ...]) -> None:
         for stmt in body:
-            mark = self.frame.mark()
+            mark, span = self.frame.mark(), self.code.span
+            self.code.span = getattr(stmt, "span", None) or span
             self.statement(stmt)
+            self.code.span = span
             self.frame.release(mark)
 
     def statement(self, stmt: Stmt) -> None:
