@@ -25,6 +25,9 @@ __all__ = ["Arguments", "Value"]
 ARGUMENTS_MAX = 128
 """MAX_TRACE_ARGS, kernel/trace/trace_probe.h."""
 
+LAST = "$comm"
+"""A string that there always is."""
+
 _GENERIC = filters.named_fields((), "")
 
 
@@ -53,19 +56,37 @@ class Value(Record):
                 raise KeyError(cpu)
             at = self.cpus.index(cpu)
         field, held = fields[self.names[at]], self.fetch
+        checks = [_length(fields, name, text, base) for name, text in zip(self.checks[at], held.checks)]
         if held.how == "string":
             found = Place(base + field.offset, 4, field.how, base=base)
+            if chained(held.text):
+                checks = [_length(fields, field.name, held.text, base)]
         elif held.how == "int":
             mask = (1 << held.bit_size) - 1
             signed = held.signed and not held.bit_size
             found = Place(base + field.offset, held.size, "int", signed, shift=held.bit_offset, mask=mask)
         else:
             found = Place(base + field.offset, held.size, held.how)
-        checks = tuple(Place(base + fields[name].offset, 4, "int", shift=16) for name in self.checks[at])
         sign = held.bit_size if held.signed else 0
         if not (checks or sign or self.limit):
             return found, None
-        return found, Rule(self.limit, checks, sign)
+        return found, Rule(self.limit, tuple(checks), sign)
+
+
+def chained(text: str) -> bool:
+    """Whether a string is reached through pointers in memory. Where such a pointer can't be read, newer
+    kernels (6.12, not yet 6.1) leave the string the length of all that follow: process_fetch_insn() returns
+    before it is set. Only the next string's place tells how long it is then."""
+    return text.count("(") > 1
+
+
+def _length(fields: Mapping[str, Field], name: str, text: str, base: int) -> tuple[int, int]:
+    """Where the length of a string is: its own data_loc, and the next string's (-1: not needed)."""
+    at = fields[name].offset
+    if not chained(text):
+        return base + at, -1
+    later = min(one.offset for one in fields.values() if one.how == "data_loc" and one.offset > at)
+    return base + at, base + later
 
 
 class Arguments:
@@ -112,8 +133,10 @@ class Arguments:
         """(name, fetch argument) of the fields that ``values`` or the filter ``text`` name. Strings come
         first: before 6.5 a number that couldn't be read spoilt those behind it."""
         used = {name for value in values for name in value.used} | _words(text)
+        if any(chained(how) and _is_string(how) for name, how in self.fields.items() if name in used):
+            used.add(self._name(LAST))  # so that each string has one after it
         pairs = [(name, how) for name, how in self.fields.items() if name in used]
-        pairs.sort(key=lambda pair: not pair[1].endswith("string"))
+        pairs.sort(key=lambda pair: (not _is_string(pair[1]), pair[1] == LAST))
         if len(pairs) > ARGUMENTS_MAX:
             raise Unfetchable(f"an event has {ARGUMENTS_MAX} arguments at most, not {len(pairs)}")
         return tuple(pairs)
@@ -160,6 +183,10 @@ class Arguments:
             name = self._by_text[text] = f"v{len(self.fields)}"
             self.fields[name] = text
         return name
+
+
+def _is_string(how: str) -> bool:
+    return how == LAST or how.endswith("string")
 
 
 def _words(text: str) -> set[str]:

@@ -15,11 +15,12 @@ __all__ = ["FetchedBatch", "Rule"]
 
 class Rule(Record):
     """What is still to do with a column. ``limit``: bytes of a string that count, its NUL included; 0:
-    all. ``checks``: lengths of strings in the record; where all are 0, the value is 0. ``sign``: bits of a
-    signed bit field. ``process``: the column of a user address's process, where the value is a pair."""
+    all. ``checks``: strings in the record, each by the offset of its data_loc and of the next string's, -1
+    where its own length can be trusted; where all are empty, the value is 0. ``sign``: bits of a signed
+    bit field. ``process``: the column of a user address's process, where the value is a pair."""
 
     limit: int = 0
-    checks: tuple[Place, ...] = ()
+    checks: tuple[tuple[int, int], ...] = ()
     sign: int = 0
     process: str = ""
 
@@ -44,14 +45,24 @@ class FetchedBatch(PackedBatch):
             low, whole = 1 << (rule.sign - 1), 1 << rule.sign
             held = [value - whole if value & low else value for value in held]
         if rule.checks:
-            lengths = [self._ints(place) for place in rule.checks]
+            lengths = [self._lengths(*pair) for pair in rule.checks]
             there = lengths[0] if len(lengths) == 1 else map(any, zip(*lengths))
             how = self.layout[name].how
-            missing = 0 if how == "int" else b"" if how == "text" else bytes(self.layout[name].size)
+            missing = 0 if how == "int" else bytes(self.layout[name].size) if how == "bytes" else b""
             held = [value if read else missing for value, read in zip(held, there)]
         if rule.process:
             held = list(zip(held, self.values(rule.process)))
         return held
+
+    def _lengths(self, at: int, later: int) -> list[int]:
+        """The length of each record's string; 0 where the next one begins where it does."""
+        words = self._ints(Place(at, 4))
+        if later < 0:
+            return [word >> 16 for word in words]
+        return [
+            0 if (word ^ after) & 0xFFFF == 0 else word >> 16
+            for word, after in zip(words, self._ints(Place(later, 4)))
+        ]
 
     def _array(self, name: str) -> Any:
         held: Any = super()._array(name)
@@ -67,8 +78,10 @@ class FetchedBatch(PackedBatch):
             held = (held.astype(np.uint64) << spare).view(np.int64) >> spare
         if rule.checks:
             missing = np.ones(len(self), bool)
-            for place in rule.checks:
-                missing &= self._cut_out("<u4", place.offset) >> 16 == 0
+            for at, later in rule.checks:
+                word = self._cut_out("<u4", at)
+                own = word >> 16 == 0
+                missing &= own if later < 0 else own | (word & 0xFFFF == self._cut_out("<u4", later) & 0xFFFF)
             if missing.any():
                 held = held.copy()
                 held[missing] = np.zeros(1, held.dtype)[0]

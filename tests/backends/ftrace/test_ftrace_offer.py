@@ -207,7 +207,11 @@ def test_strings_through_pointers() -> None:
     (share,) = taken(
         machine(), clause(probe, (Text(Str(64), name, "kernel"), Text(Str(64), dentry, "user")))
     ).shares
-    assert [text for _, text in tap(share).fetch[0]] == ["+0(+40(+8(%di))):string", "+0(+8(%di)):ustring"]
+    assert [text for _, text in tap(share).fetch[0]] == [
+        "+0(+40(+8(%di))):string",
+        "+0(+8(%di)):ustring",
+        "$comm",
+    ]
 
 
 def test_return_values() -> None:
