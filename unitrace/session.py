@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from unitrace.output.values import Resolver
     from unitrace.plan.explain import Explanation
 
-__all__ = ["Compiled", "Stats", "Trace", "explained", "trace", "written_probes"]
+__all__ = ["Compiled", "Stats", "Trace", "explained", "parsed", "trace", "written_probes"]
 
 SHORTEST, BUSY, LONGEST = 0.001, 0.005, 0.025
 """Seconds between two reads of the buffers: short while events come, long when none do; when many come,
@@ -208,6 +208,17 @@ class Trace:
             if not self.ended:
                 self._wait(pause)
 
+    def selftests(self, kind: str) -> Iterator[list[Out]]:
+        """Run the clauses at "test" or "bench" probes: the records of each, its result the last."""
+        from unitrace.engine.selftests import benches, tests
+
+        engine = self._engine
+        assert engine is not None
+        probes = [clause.probe for clause in self.program.clauses if clause.probe.kind == kind]
+        names = tuple(dict.fromkeys(probe.name for probe in probes))
+        yield self._taken()
+        yield from (tests if kind == "test" else benches)(engine, names, self._taken)
+
     def finish(self) -> list[Out]:
         """Disarm, read what is left, run the end clauses; the last records. Once only."""
         if self._finished or self._engine is None:
@@ -340,6 +351,13 @@ def written_probes(spec: str) -> list[str]:
 
     tree = parse(spec)
     return [point.text for item in tree.items if isinstance(item, Action) for point in item.probes]
+
+
+def parsed(spec: str) -> object:
+    """The program's tree (lang.ast). SpecError where it can't be parsed."""
+    from unitrace.lang import parse
+
+    return parse(spec)
 
 
 def explained(spec: str, backend: str | None = None, *, machine: Machine | None = None) -> Explanation:

@@ -32,9 +32,9 @@ def stages(wanted: tuple[str, ...], compiled: Compiled) -> Iterator[str]:
 
 def _ast(compiled: Compiled) -> Iterator[str]:
     """The program as it was parsed, written back."""
-    from unitrace.lang import parse
+    from unitrace.session import parsed
 
-    yield from _tree("program", parse(compiled.spec), 0)
+    yield from _tree("program", parsed(compiled.spec), 0)
 
 
 def _tree(name: str, node: Any, depth: int) -> Iterator[str]:
