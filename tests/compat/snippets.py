@@ -31,6 +31,8 @@ SNIPPETS = (
     r'printf("%.3s|%5.2s|\n", "abcdef", "abcdef");',
     r'$v = -3; printf("%x %u %d\n", $v, $v, $v);',
     r'$v = (uint32)4294967295; printf("%d %u %x\n", $v, $v, $v);',
+    r'printf("%gr|%gr|%gr|%5gr|%-9gr|\n", 0, 0xcc0, 0x10000001, 1, 1);',
+    r'printf("%gr %gr %gr %gr\n", 0x7fffff, 0x3fffffff, 0x142dca, 0x1c20ca);',
     # --- literals and casts ---
     r"print((1_000_000, 0x1f, 017, 1e6, 5ms, 2us, 1s, 1m, 1h, 1d));",
     r"print((9223372036854775807, 18446744073709551615, -9223372036854775808));",

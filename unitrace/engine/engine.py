@@ -119,6 +119,21 @@ class Engine:
                 self._run_own(one)
         return len(chosen)
 
+    def runner(self, kind: str, name: str) -> Callable[[], None]:
+        """What runs the clauses of one of those probes, once a call."""
+        chosen = [
+            one.run for one in self._own if one.clause.probe.kind == kind and one.clause.probe.name == name
+        ]
+
+        def run() -> None:
+            try:
+                for one in chosen:
+                    one(((),))
+            except Exit as exited:
+                self.exit_code = exited.code
+
+        return run
+
     def next_due(self) -> int | None:
         """When the next interval clause is due, CLOCK_MONOTONIC ns; None where there is none."""
         return min((timer.due for timer in self._timers), default=None)

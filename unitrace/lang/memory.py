@@ -260,6 +260,11 @@ class Memory(Base):
             return self.expr(node).type
 
     def _Sizeof(self, node: ast.Sizeof) -> ir.Expr:
+        of = node.of
+        if isinstance(of, ast.TypeName) and not of.suffixes and of.name not in self.here.bound:
+            types = self.unit.types
+            if types.suffixed(of.name, ()) is None and types.constant(of.name) is not None:
+                return ir.Const(UINT64, 8)  # an enumerator is a number like others
         return ir.Const(UINT64, self.size_of(self.type_of(node.of)))
 
     def _Offsetof(self, node: ast.Offsetof) -> ir.Expr:

@@ -76,6 +76,7 @@ class Builtins(Memory):
         values: dict[str, ir.Expr] = {"max_strlen": ir.Const(UINT64, self.unit.max_strlen)}
         values["max_map_keys"] = ir.Const(UINT64, self.unit.setting("max_map_keys", 4096))
         mode = self.unit.config.get("stack_mode", "bpftrace")
+        values["cpp_demangle"] = ir.Const(BOOL, bool(self.unit.config.get("cpp_demangle", True)))
         values["stack_mode"] = rules.text(mode.encode() if isinstance(mode, str) else b"bpftrace")
         kinds = tuple(value.type for value in values.values())
         return ir.TupleOf(Tuple(kinds, tuple(values)), tuple(values.values()))

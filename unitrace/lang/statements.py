@@ -331,11 +331,20 @@ class Body(Values):
                 of = self.value(node.value).type
                 if not isinstance(of, (Int, Enum)):
                     raise self.fault(f"Probe return values can only be integers. Found {spelled(of)}", node)
+                if self.probe.kind == "test":
+                    self._fail_unless_zero(node, node.value)
             self.emit(ir.Return())
             return
         if not self.loops:
             raise self.fault(f"'{node.kind}' statement not in a loop", node)
         self.emit(ir.Break() if node.kind == "break" else ir.Continue())
+
+    def _fail_unless_zero(self, node: ast.Jump, value: ast.Expr) -> None:
+        """A test that returns another number than 0 has failed: it exits with that."""
+        made = rules.cast(self.value(value), INT64)
+        span = self.unit.source.span(node.start, node.end)
+        leave = (ir.Act("exit", (made,), b"", "", span), ir.Return())
+        self.emit(ir.If(rules.truth(made), leave))
 
     def _Import(self, node: ast.Import) -> None:
         raise self.fault("files can only be imported at the top of a program", node)

@@ -26,6 +26,7 @@ from unitrace.output.maps import HISTOGRAMS, entries
 from unitrace.output.printf import Format
 from unitrace.output.records import (
     Attached,
+    Benched,
     Event,
     Joined,
     Lost,
@@ -33,6 +34,7 @@ from unitrace.output.records import (
     Message,
     Out,
     Printed,
+    Tested,
     Text,
     TimeShown,
     ValueShown,
@@ -112,6 +114,10 @@ class JsonSink:
             return {"type": f"runtime_{record.level}", "msg": record.text} if self._warnings else None
         if isinstance(record, Event):
             return self._event(record)
+        if isinstance(record, (Tested, Benched)):
+            from unitrace.output.selftests import as_data
+
+            return as_data(record)
         return None
 
     def _event(self, event: Event) -> dict[str, Any]:

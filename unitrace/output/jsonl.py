@@ -32,6 +32,7 @@ from unitrace.output.maps import HISTOGRAMS, entries
 from unitrace.output.printf import Format
 from unitrace.output.records import (
     Attached,
+    Benched,
     Event,
     Joined,
     Lost,
@@ -39,6 +40,7 @@ from unitrace.output.records import (
     Message,
     Out,
     Printed,
+    Tested,
     Text,
     TimeShown,
     ValueShown,
@@ -132,6 +134,10 @@ class JsonLinesSink:
             return {"type": record.level, "text": record.text}
         if isinstance(record, Lost):
             return {"type": "lost", "events": record.count, "cause": record.cause}
+        if isinstance(record, (Tested, Benched)):
+            from unitrace.output.selftests import as_data
+
+            return as_data(record)
         return None
 
     def _map(self, shown: MapShown) -> dict[str, Any]:

@@ -130,6 +130,10 @@ def _piece(match: re.Match[bytes], of: Type, resolve: Resolver | None) -> Piece:
         return lambda value: number(value[0])
     if verb in (b"r", b"rx", b"rh"):
         return _buffer(verb, pad)
+    if verb == b"gr":
+        from unitrace.output.gfp import flags as names
+
+        return lambda value: pad % names(int(value) & 0xFFFFFFFFFFFFFFFF)
     if verb == b"c":
         return lambda value: pad % bytes((int(value) & 0xFF,))
     if verb == b"p":

@@ -10,8 +10,8 @@ from unitrace.contract.record import Record
 from unitrace.contract.types import Type
 
 __all__ = [
-    "Attached", "Ended", "Event", "Joined", "Lost", "MapShown", "Message", "Out", "Printed", "Text",
-    "TimeShown", "ValueShown",
+    "Attached", "Benched", "Ended", "Event", "Joined", "Lost", "MapShown", "Message", "Out", "Printed",
+    "Tested", "Text", "TimeShown", "ValueShown",
 ]  # fmt: skip
 
 
@@ -104,6 +104,26 @@ class Lost(Out):
 
     count: int
     cause: str
+
+
+class Tested(Out):
+    """One of the test clauses has run: the ``index``-th of ``names``, in ``ns``. ``passed``: it and those
+    before it. ``output``: what it printed, as text."""
+
+    names: tuple[str, ...]
+    index: int
+    ns: int
+    passed: tuple[bool, ...]
+    output: bytes
+
+
+class Benched(Out):
+    """One of the bench clauses has run ``iterations`` times, in ``average`` ns each."""
+
+    names: tuple[str, ...]
+    index: int
+    average: int
+    iterations: int
 
 
 class Ended(Out):

@@ -11,6 +11,7 @@ from unitrace.output.maps import map_text
 from unitrace.output.printf import Format
 from unitrace.output.records import (
     Attached,
+    Benched,
     Ended,
     Event,
     Joined,
@@ -19,6 +20,7 @@ from unitrace.output.records import (
     Message,
     Out,
     Printed,
+    Tested,
     Text,
     TimeShown,
     ValueShown,
@@ -66,6 +68,8 @@ class TextSink:
             Attached: self._attached,
             Message: self._message,
             Lost: self._lost,
+            Tested: _selftest,
+            Benched: _selftest,
         }
 
     def __enter__(self) -> TextSink:
@@ -137,6 +141,12 @@ class TextSink:
     def _lost(self, lost: Lost) -> bytes:
         self._writer.err(b"WARNING: lost %d events: %s\n" % (lost.count, lost.cause.encode()))
         return b""
+
+
+def _selftest(result: Any) -> bytes:
+    from unitrace.output.selftests import as_text
+
+    return as_text(result)
 
 
 def _place(span: Any) -> bytes:
