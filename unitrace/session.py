@@ -66,7 +66,8 @@ class Compiled:
 
     ``notices``: lines that the user must see (a successor was traced, a string is an address).
     ``probes``: leave out clauses at other probes than those whose name it finds. ``ask_all``: also
-    ask the backends that can't be better any more, to explain the choice.
+    ask the backends that can't be better any more, to explain the choice. ``unsafe``: whether
+    system(), signal() and their like pass the check.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Compiled:
         cpid: int = 0,
         probes: re.Pattern[str] | None = None,
         ask_all: bool = False,
+        unsafe: bool = True,
     ) -> None:
         from unitrace.lang import compile_text
 
@@ -94,6 +96,7 @@ class Compiled:
             cpid=cpid,
             pid=options.pid,
             exact_probes=options.exact_probes,
+            unsafe=unsafe,
         )
         self.warnings = compiled.warnings
         program = compiled.program
@@ -339,7 +342,12 @@ def trace(
     UsageError (all UnitraceError) before anything is attached.
     """
     compiled = Compiled(
-        spec, Plugins().chosen(backend), machine=machine, positional=positional, options=options
+        spec,
+        Plugins().chosen(backend),
+        machine=machine,
+        positional=positional,
+        options=options,
+        unsafe=unsafe,
     )
     return Trace(compiled, timeout=timeout, unsafe=unsafe)
 

@@ -116,6 +116,7 @@ def _compiled(source: Spec, given: dict[str, Any], cpid: int) -> Compiled:
         ask_all=given["verbose"],
         machine=machine,
         probes=given["probe_filter"],
+        unsafe=given["unsafe"],
     )
     for failed in plugins.failures():
         note(f"plugin {failed.entry.name} failed to load: {failed.failure}")
