@@ -52,7 +52,8 @@ class Attached:
         self.zeroed: set[str] = set()
         self.rings: list[tuple[Ring | PerfBuffer, dict[int, dict[str, Place]]]] = []
         self.records: dict[str, int] = {}  # a record's ring and its size there, by its own size
-        self.programs: dict[tuple[int, int, tuple[int, int], bytes], int] = {}
+        self.hung: dict[str, int] = {}  # clauses at each probe
+        self.programs: dict[tuple[int, int, tuple[int, int], bytes, int], int] = {}
         self.missed_before: dict[int, int] = {}
         self.hanger = Hanger(machine, offer.request.options.pid)
         try:
@@ -147,11 +148,13 @@ class Attached:
         except ValueError as error:
             raise BackendError(f"the program of {describe(clause.probe)} is too long: {error}") from None
         expected = plan.mechanism.expected
+        place = describe(clause.probe)
+        nth = self.hung[place] = self.hung.get(place, 0) + 1  # a program hangs only once on a tracepoint
 
         def loaded(kind: int, target: tuple[int, int] = (0, 0)) -> int:
-            found = self.programs.get((kind, expected, target, linked))
+            found = self.programs.get((kind, expected, target, linked, nth))
             if found is None:
-                found = self.programs[kind, expected, target, linked] = load(
+                found = self.programs[kind, expected, target, linked, nth] = load(
                     kind, plan.compiled.code, linked, f"unitrace_{number}", describe(clause.probe),
                     expected=expected, target=target, source=self.offer.request.source,
                 )  # fmt: skip

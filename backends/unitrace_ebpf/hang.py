@@ -156,9 +156,10 @@ class Hanger:
         perf_event.control(event, perf_event.ENABLE)
 
     def finish(self) -> None:
-        """Make what was gathered."""
-        for (program, path, returns), places in self.multi.items():
-            offsets, cookies, counters = (list(column) for column in zip(*places))
+        """Make what was gathered. Of several programs at one place in user code the kernel runs the last first
+        (consumer_add() in kernel/events/uprobes.c)."""
+        for (program, path, returns), places in reversed(self.multi.items()):
+            offsets, cookies, counters = (list(column) for column in zip(*reversed(places)))
             link = syscall.link_create_multi(
                 program, path, offsets, cookies, returns=returns, counters=counters
             )

@@ -105,7 +105,7 @@ class _Offering:
         self.wholes: dict[int, tuple[Compiled, bool, tuple[tuple[str, int], ...]]] = {}
         self.compiled: dict[object, tuple[Compiled, bool] | CannotCompile] = {}
         self.reasons: dict[int, str] = {}
-        self.caveats: dict[int, str] = {}
+        self.races: dict[int, str] = {}
         self.next_ordinal = request.spare
         self.lax = False
 
@@ -117,13 +117,13 @@ class _Offering:
             return self._offer(ways)
         except _Unstreamable:
             self.lax = True
+            self.reasons.clear()
             return self._offer(ways)
 
     def _offer(self, ways: dict[int, Mechanism]) -> Offer:
         clauses = self.request.clauses
         plans = self._kept_maps()
         self.wholes.clear()
-        self.caveats.clear()
         while True:  # a map is kept by all clauses that use it, or by none
             spoilt = {name for clause in clauses for name in self._spoils(clause, plans)}
             if not spoilt:
@@ -134,8 +134,7 @@ class _Offering:
                 self._whole(clause, plans)
         shares = tuple(self._share(clause, ways[clause.ordinal]) for clause in clauses)
         cost = max((one.mechanism.cost + (100 if one.kept else 190) for one in _plans(shares)), default=0)
-        caveats = tuple(dict.fromkeys(self.caveats.values()))
-        return Offer("ebpf", self.request, shares, cost, 5 + len(shares), not caveats, caveats)
+        return Offer("ebpf", self.request, shares, cost, 5 + len(shares))
 
     def _better_whole(self, clause: Clause) -> bool:
         """A clause without kept maps is streamed: user space does the rest as cheaply. But not where it
@@ -240,7 +239,7 @@ class _Offering:
             text = f"two CPUs may set {name} at once, and one not see the other's value"
             if not self.lax:
                 raise CannotCompile(text)
-            self.caveats[clause.ordinal] = text
+            self.races[clause.ordinal] = text  # as bpftrace has it; said by -v and explain
         ways = [False]
         if self._raw(clause, (clause.predicate, clause.body)) and not by_thread(clause):
             ways = [True, False]
@@ -287,7 +286,8 @@ class _Offering:
             compiled, raw, used = whole
             way = RAW if raw else way
             sends = tuple(sent for sent, _ in compiled.sent)
-            return Share(clause, clause.predicate, None, (), way.how, Plan(way, compiled, True, used), sends)
+            how = "; ".join(filter(None, (way.how, self.races.get(clause.ordinal, ""))))
+            return Share(clause, clause.predicate, None, (), how, Plan(way, compiled, True, used), sends)
         try:
             draft = share(clause, accepts=lambda one: self.accepts(clause, one), whole=False, how=way.how)
         except NotStreamable as error:

@@ -31,7 +31,7 @@ def unpack(part: Part, data: bytes, at: int) -> Any:
     if isinstance(of, Buffer):
         length = min(of.length, struct.unpack_from("<Q", data, start)[0])
         return data[start + 8 : start + 8 + length]
-    return _decoded(data[start : start + part.size], of)
+    return _decoded(data[start : start + (of.size or part.size)], of)
 
 
 def _decoded(data: bytes, of: Type) -> Any:
@@ -41,6 +41,7 @@ def _decoded(data: bytes, of: Type) -> Any:
         return data[:1] != b"\0"
     if in_register(of):
         bits, signed = shape(of)
+        assert len(data) >= bits // 8
         return int.from_bytes(data[: bits // 8], "little", signed=signed)
     if isinstance(of, Array):
         step = of.of.size

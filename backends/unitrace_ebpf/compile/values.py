@@ -18,7 +18,7 @@ from unitrace.contract.ir import (
 )  # fmt: skip
 from unitrace.contract.offer import walk
 from unitrace.contract.record import Record
-from unitrace.contract.types import Array, Buffer, Formatted, Int, Str, Struct, Tuple, Type
+from unitrace.contract.types import UINT64, Array, Buffer, Formatted, Int, Str, Struct, Tuple, Type
 
 from ..asm import FP, R0, R1, R2, R3, R8
 from .base import CannotCompile, shape
@@ -105,6 +105,10 @@ class Values(Scalars):
             self.put(expr.operand, Part(expr.operand.type, part.offset, part.size), base, off, clean=clean)
         elif isinstance(expr, Const) and not expr.value:
             self.clear(base, at, part.size)
+        elif isinstance(expr, TupleOf) and isinstance(of, Array):
+            self.clear(base, at, part.size)
+            for number, item in enumerate(expr.items[: of.count]):
+                self.put(item, Part(of.of, at + number * of.of.size, of.of.size), base, 0, clean=True)
         elif not self.inline(expr, base, at):
             if not isinstance(expr, (Var, MemberOf, Index, MapGet)):
                 raise CannotCompile(f"a value of type {type(of).__name__} by {type(expr).__name__.lower()}")
@@ -151,7 +155,7 @@ class Values(Scalars):
             where = self.locate(expr.args[0])
             self.duplicate(where.base, where.at, base, at, 6)
         elif name == "buf" and isinstance(of, Buffer):
-            self._buf(expr, of, base, at)
+            self._buf(expr, of, base, at + 8 if part.parts else at, bool(part.parts))
         else:
             raise CannotCompile(f"{name}()")
 
@@ -178,29 +182,48 @@ class Values(Scalars):
         code.storei(base, at + 16, 0, 8)
         code.place(six)
 
-    def _buf(self, expr: Call, of: Buffer, base: int, at: int) -> None:
-        """u64 length, then the bytes, and zeros."""
-        code = self.code
-        if not in_register(expr.args[0].type):
-            raise CannotCompile("buf() of a value")
-        self.scalar(expr.args[0])
-        pointer = self.spill()
-        self.clear(base, at + 8, of.length)
-        if len(expr.args) > 1:
+    def _buf(self, expr: Call, of: Buffer, base: int, at: int, counted: bool) -> None:
+        """The bytes, and zeros; before them the u64 length where it is ``counted``."""
+        code, value = self.code, expr.args[0]
+        count = expr.args[1] if len(expr.args) > 1 else Const(UINT64, of.length)
+        known = isinstance(count, Const) and 0 <= int(count.value) <= of.length
+        if not counted and not (known and int(count.value) == of.length):  # type: ignore[attr-defined]
+            raise CannotCompile("buf() of a length that is computed")
+        pointer = 0
+        if in_register(value.type):
+            self.scalar(value)
+            pointer = self.spill()
+        self.clear(base, at, of.length)
+        if is_text(value.type) and not isinstance(value.type, Array):
+            self._text_bytes(value, of, base, at)
+        elif not pointer:
+            where = self.locate(value)
+            self.duplicate(where.base, where.at, base, at, min(where.part.size, of.length))
+        if known:
+            code.const(R0, int(count.value))  # type: ignore[attr-defined]
+        else:
             fits, some = code.label(), code.label()
-            self.scalar(expr.args[1])
+            self.scalar(count)
             code.jump_ifi("s>=", R0, 0, some)
             code.alui("mov", R0, 0)
             code.place(some)
             code.jump_ifi("<=", R0, of.length, fits)
             code.alui("mov", R0, of.length)
             code.place(fits)
-        else:
-            code.alui("mov", R0, of.length)
-        code.store(base, at, R0, 8)
-        code.mov(R2, R0)
-        code.load(R3, FP, pointer, 8)
-        self.fetch("", base, at + 8, 0)
+        if counted:
+            code.store(base, at - 8, R0, 8)
+        if pointer:
+            code.mov(R2, R0)
+            code.load(R3, FP, pointer, 8)
+            self.fetch("", base, at, 0)
+
+    def _text_bytes(self, value: Expr, of: Buffer, base: int, at: int) -> None:
+        """A string's bytes; its NUL and what follows count as zeros."""
+        wide = -(-(max(value.type.size, of.length) + 8) // 8) * 8
+        room, off = self.room(wide)
+        self.clear(room, off, wide)
+        self.text(value, room, off, max(value.type.size, of.length), clean=True)
+        self.duplicate(room, off, base, at, of.length)
 
     # --- where a value lies -----------------------------------------------------------------------------
 
