@@ -156,7 +156,7 @@ class Hanger:
         perf_event.control(event, perf_event.ENABLE)
 
     def finish(self) -> None:
-        """Make what was gathered. Of several programs at one place in user code the kernel runs the last first
+        """Make what was gathered. Of several programs at one place in user code the last runs first
         (consumer_add() in kernel/events/uprobes.c)."""
         for (program, path, returns), places in reversed(self.multi.items()):
             offsets, cookies, counters = (list(column) for column in zip(*reversed(places)))
