@@ -16,6 +16,7 @@ COMMANDS = {
     "backends": "unitrace.cli.backends",
     "explain": "unitrace.cli.explain",
     "plugins": "unitrace.cli.plugins",
+    "stat": "unitrace.cli.stat",
 }
 """Sub-commands, each a module with a click command named ``command``; imported when called."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["online", "parse_list", "possible"]
+__all__ = ["core", "online", "parse_list", "possible"]
 
 _FOLDER = "/sys/devices/system/cpu"
 
@@ -34,6 +34,14 @@ def possible() -> int:
         return parse_list(_read("possible"))[-1] + 1
     except OSError:
         return os.cpu_count() or 1
+
+
+def core(cpu: int) -> tuple[int, int]:
+    """Package and core of a CPU; (0, cpu) where the kernel doesn't say."""
+    try:
+        return int(_read(f"cpu{cpu}/topology/physical_package_id")), int(_read(f"cpu{cpu}/topology/core_id"))
+    except (OSError, ValueError):
+        return 0, cpu
 
 
 def _read(name: str) -> str:
