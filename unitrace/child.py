@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import time
 
 from unitrace.contract.errors import UsageError
 
@@ -26,6 +27,7 @@ class Child:
             raise UsageError("-c needs a command")
         self.argv = argv
         self.status: int | None = None
+        self._fd: int | None = None  # a pidfd; -1: none to be had
         wait_read, self._go = os.pipe()
         self._failed, fail_write = os.pipe()  # close-on-exec: EOF means that exec succeeded
         self.pid = os.fork()
@@ -68,12 +70,26 @@ class Child:
                 self.status = status
         return self.status is not None
 
+    def wait(self, seconds: float) -> None:
+        """Sleep, until it ends at the longest (pidfd_open(2), Linux 5.3)."""
+        if self._fd is None:
+            try:
+                self._fd = os.pidfd_open(self.pid)
+            except OSError:
+                self._fd = -1
+        if self._fd < 0 or self.status is not None:
+            time.sleep(seconds)
+            return
+        import select
+
+        select.select([self._fd], [], [], seconds)
+
     def close(self) -> None:
         """End it if it still runs, as bpftrace does with its -c command."""
-        for fd in (self._go, self._failed):
-            if fd >= 0:
+        for fd in (self._go, self._failed, self._fd):
+            if fd is not None and fd >= 0:
                 os.close(fd)
-        self._go = self._failed = -1
+        self._go = self._failed = self._fd = -1
         if not self.ended():
             os.kill(self.pid, signal.SIGTERM)
             self.status = os.waitpid(self.pid, 0)[1]

@@ -39,9 +39,10 @@ if TYPE_CHECKING:
 __all__ = ["Compiled", "Stats", "Trace", "explained", "parsed", "trace", "written_probes"]
 
 SHORTEST, BUSY, LONGEST = 0.001, 0.005, 0.025
-"""Seconds between two reads of the buffers: short while events come, long when none do; when many come,
-not too short either, as they are decoded the quicker the more there are at once. A timer
-costs the traced program ~600 ns an event, a wake-up an event 8-11 us (measured)."""
+"""Seconds between two reads of the buffers: short at the start and while many events come, long else; when
+many come, not too short either, as they are decoded the quicker the more there are at once. A few
+events don't make it shorter: they may be our own sleeps, traced. A timer costs the traced program
+~600 ns an event, a wake-up an event 8-11 us (measured)."""
 
 SETTLED_NS = 1_000_000
 """How old an event must be to be evaluated: one that is younger may still be in the writing on
@@ -205,7 +206,7 @@ class Trace:
             self._turn(time.monotonic_ns() - SETTLED_NS)
             yield self._taken()
             new = self.stats.events - seen
-            pause = (BUSY if new >= VECTOR_FROM else SHORTEST) if new else min(pause * 1.5, LONGEST)
+            pause = BUSY if new >= VECTOR_FROM else min(pause * 1.5, LONGEST)
             if over:
                 break
             if not self.ended:
@@ -304,7 +305,7 @@ class Trace:
         if due is not None:
             pause = min(pause, max(0.0, (due - time.monotonic_ns()) / 1e9))
         if pause > 0:
-            time.sleep(pause)
+            (time.sleep if self._child is None else self._child.wait)(pause)
 
     def _count_losses(self) -> None:
         for attachment in self._attachments:
