@@ -21,6 +21,9 @@ MISUSE = (
      "Argument mismatch for @g: trying to access with arguments: '(int8,int8)' when map expects arguments: "
      "'(int8,string[3])'", ""),
     ("begin { print(@nope[1]) }", "@nope[1]", "Undefined map: @nope", ""),
+    ("begin { $a = 1; $b = &$a; $a = 2 }", "$a = 2", "$a can't be changed any more: its address was taken", ""),
+    ("begin { @m = 1; $b = &@m }", "&@m", "the address of a map can't be taken", ""),
+    ("kprobe:vfs_read { $a = 1; print(*((int8 *)&$a)) }", "&$a", "can't be taken in kprobe probes", "by its name"),
     ("begin { print(10 / 0) }", "10 / 0", "unable to fold literals due to overflow or underflow", ""),
     ("begin { print(5 << 64) }", "5 << 64", "unable to fold literals due to overflow or underflow", ""),
     ("begin { print(0xffffffffffffffff + 1) }", "0xffffffffffffffff + 1", "unable to fold literals", ""),

@@ -245,8 +245,24 @@ def _abs(call: Call, runtime: Runtime) -> Made:
     return lambda value: wrap(abs(value), bits, signed)
 
 
+def _address_of(call: Call, runtime: Runtime) -> Made:
+    """Where a variable lies: one place for each time that its address is written."""
+    import ctypes
+
+    of = call.args[0].type
+    place = ctypes.create_string_buffer(max(1, of.size))
+    address = ctypes.addressof(place)
+
+    def address_of(value: Any) -> int:
+        place.raw = encode(value, of)[: of.size].ljust(len(place), b"\0")
+        return address
+
+    return address_of
+
+
 _TABLE: dict[str, Callable[[Call, Runtime], Made | None]] = {
     "abs": _abs,
+    "address_of": _address_of,
     "bswap": _bswap,
     "buf": _buf,
     "cgroup_path": _raw,

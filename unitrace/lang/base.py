@@ -257,6 +257,12 @@ class Base:
                 self.unit.changed = True
         return rules.cast(value, slot.type)
 
+    def check_pointed(self, slot: Slot, node: ast.Node) -> None:
+        """A variable that is pointed to stays as it is: what points to it would read the old value."""
+        if slot.pointed:
+            name = _written(slot)
+            raise self.fault(f"${name} can't be changed any more: its address was taken (&${name})", node)
+
     def _fits(self, slot: Slot, value: ir.Expr, of: Type, flexible: bool, node: ast.Node) -> None:
         assert slot.type is not None
         to = slot.type

@@ -26,9 +26,10 @@ class NotYet(Exception):
 
 
 class Slot:
-    """A scratch variable. ``flexible``: its type comes from literals alone; ``fixed``: it was declared."""
+    """A scratch variable. ``flexible``: its type comes from literals alone; ``fixed``: it was declared;
+    ``pointed``: its address was taken."""
 
-    __slots__ = ("assigned", "fixed", "flexible", "name", "type")
+    __slots__ = ("assigned", "fixed", "flexible", "name", "pointed", "type")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -36,6 +37,7 @@ class Slot:
         self.flexible = True
         self.fixed = False
         self.assigned = False
+        self.pointed = False
 
 
 class MapInfo:
@@ -132,7 +134,7 @@ class Unit:
                 unique, number = f"{name}_{number}", number + 1
             taken.add(unique)
             found = self.slots[key] = Slot(unique)
-        found.assigned = False
+        found.assigned = found.pointed = False
         return found
 
     def warn(self, message: str, start: int, end: int) -> None:

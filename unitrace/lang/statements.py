@@ -116,6 +116,7 @@ class Body(Values):
         else:
             value = self._scratch_value(node.value)
             slot = self.find(target.name) or self.declare(target.name, node)
+        self.check_pointed(slot, node)
         self.emit(ir.Assign(slot.name, self.widen(slot, value, node)))
 
     def _set_map(self, node: ast.Set, target: ast.Map) -> None:

@@ -28,6 +28,9 @@ from .macros import Macros
 
 __all__ = ["Values"]
 
+_OURS = frozenset(("begin", "end", "interval", "self", "test", "bench"))
+"""Probes that user space fires itself."""
+
 _COMPARES = frozenset(("==", "!=", "<", "<=", ">", ">="))
 
 
@@ -101,6 +104,8 @@ class Values(Macros):
         if op == "*":
             if isinstance(node.operand, ast.Name) and node.operand.name == "args":
                 return self.expr(node.operand)
+            if isinstance(node.operand, ast.AddressOf) and isinstance(node.operand.target, ast.Variable):
+                return self.expr(node.operand.target)
             return self.dereference(self.value(node.operand), node)
         if op == "-" and isinstance(node.operand, ast.Number):
             if node.operand.value > 1 << 63:
@@ -359,6 +364,7 @@ class Values(Macros):
             raise self.fault(f"Undefined or undeclared variable: ${node.target.name}", node.target)
         before = self.expr(node.target)
         self._check_increment(before.type, node)
+        self.check_pointed(slot, node)
         old: ir.Expr = before
         if not node.prefix and not self.quiet:
             old = self.hoist(before)
@@ -396,7 +402,20 @@ class Values(Macros):
         return made
 
     def _AddressOf(self, node: ast.AddressOf) -> ir.Expr:
-        raise self.fault("the address of a variable or map can't be taken here", node)
+        """``&$x``, of a variable of ours that lies in our own memory while it is pointed to."""
+        if isinstance(node.target, ast.Map):
+            raise self.fault("the address of a map can't be taken", node)
+        value = self.expr(node.target)
+        of = value.type.of if isinstance(value.type, Array) else value.type
+        if not isinstance(of, (Int, Enum, Bool, Pointer, Str, Buffer)):
+            raise self.fault(f"the address of a {spelled(value.type)} can't be taken", node)
+        if self.probe.kind not in _OURS:
+            what = f"the address of a variable can't be taken in {self.probe.kind} probes"
+            raise self.fault(what, node, "read it by its name")
+        slot = self.find(node.target.name)
+        if slot is not None:
+            slot.pointed = True
+        return ir.Call(Pointer(value.type, "user"), "address_of", (value,))
 
     def _TypeInfo(self, node: ast.TypeInfo) -> ir.Expr:
         raise self.fault("typeinfo is not supported", node, "sizeof and typeof are")
