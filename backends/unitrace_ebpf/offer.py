@@ -24,6 +24,7 @@ from unitrace.contract.record import Record
 
 from .compile.base import Abilities, CannotCompile, Context
 from .compile.program import NO_SCRATCH, Compiled, check, compile_record, compile_whole
+from .compile.sends import SIGNALS
 from .compile.stacks import READERS
 from .maps import Kept, kept
 from .races import by_thread, racy
@@ -61,6 +62,8 @@ class _Unstreamable(_Refused):
 
 
 def _streamable(clause: Clause) -> bool:
+    if any(isinstance(stmt, Act) and stmt.name in SIGNALS for stmt in statements(clause.body)):
+        return False
     try:
         columns_of(clause)
     except NotStreamable:
@@ -288,6 +291,8 @@ class _Offering:
             sends = tuple(sent for sent, _ in compiled.sent)
             how = "; ".join(filter(None, (way.how, self.races.get(clause.ordinal, ""))))
             return Share(clause, clause.predicate, None, (), how, Plan(way, compiled, True, used), sends)
+        if not _streamable(clause) and clause.ordinal in self.reasons:
+            raise _Unstreamable(clause, self.reasons[clause.ordinal])
         try:
             draft = share(clause, accepts=lambda one: self.accepts(clause, one), whole=False, how=way.how)
         except NotStreamable as error:

@@ -31,7 +31,8 @@ class Abilities(Record):
     """What the running kernel's BPF knows. ``split_reads``: probe_read_user and _kernel (5.5), else the
     one probe_read. ``direct_values``: an array's value by address (5.2). ``ringbuf``: 5.8, else perf
     buffers. ``boot_clock``: 5.8, ``jiffies``: 5.5, ``get_stack``: 4.18, ``func_ip``: bpf_get_func_ip
-    (5.15). ``loops``: bounded ones (5.3)."""
+    (5.15). ``loops``: bounded ones (5.3). ``signals``: bpf_send_signal (5.3) and
+    _thread (5.6)."""
 
     split_reads: bool = True
     direct_values: bool = True
@@ -41,6 +42,7 @@ class Abilities(Record):
     get_stack: bool = True
     func_ip: bool = True
     loops: bool = True
+    signals: bool = True
 
 
 class Context(Record):

@@ -35,9 +35,12 @@ from .calls import ON_MAPS
 from .layouts import ADDRESS, in_register
 from .statements import Statements
 
-__all__ = ["Layout", "Sends"]
+__all__ = ["SIGNALS", "Layout", "Sends"]
 
 ENDING = frozenset({"exit"})
+
+SIGNALS = {"signal": "send_signal", "signal_thread": "send_signal_thread"}
+"""Acts that the kernel does at once, and their helpers."""
 
 PURE = (Unary, Binary, Cast, Choice, Call, TupleOf, MemberOf, Index)
 """Expressions that user space computes as well, from their operands."""
@@ -80,8 +83,9 @@ class Sends(Statements):
 
     def send(self, stmt: Act | Show) -> None:
         name = stmt.name if isinstance(stmt, Act) else ""
-        if name in ("signal", "signal_thread"):
-            raise CannotCompile(f"{name}()")
+        if isinstance(stmt, Act) and name in SIGNALS:
+            self._signal(stmt)
+            return
         if isinstance(stmt, Act) and stmt.map and not self.lax:
             raise CannotCompile(f"{name}({stmt.map}): the map as it is when the event is handled")
         held: dict[Expr, Expr] = {}
@@ -93,6 +97,14 @@ class Sends(Statements):
         self.emit((changed,), held)
         if name in ENDING:
             self.code.jump(self.end)
+
+    def _signal(self, stmt: Act) -> None:
+        """To the current process or thread, here and now."""
+        if len(stmt.args) != 1 or not self.abilities.signals:
+            raise CannotCompile(f"{stmt.name}() (kernel 5.6)")
+        self.scalar(stmt.args[0])
+        self.code.mov(R1, R0)
+        self.code.call(SIGNALS[stmt.name])
 
     def emit(self, body: tuple[Stmt, ...], held: dict[Expr, Expr]) -> None:
         """A record for user space to run ``body`` on; ``held``: values to the sites that stand for them."""
