@@ -22,6 +22,7 @@ from unitrace.kernel.fetched import Rule
 
 from . import records, syscall
 from .columns import FIXED, field_place
+from .counted import Counter
 from .plan import Plan
 from .reader import Decoder, Follower, Stream
 from .ring import PAGE, Ring, open_ring
@@ -64,6 +65,7 @@ class PerfAttachment:
         self._streams: dict[int, Stream] = {}
         self._counts_lost = bool(machine.answer("perf.format_lost"))
         self._stopped = False
+        self._counters: dict[str, Counter] = {}
         self._shared: dict[str, int] = {}  # tracepoints, which others may have put BPF programs on
         plans = [(share, share.plan) for share in offer.shares if isinstance(share.plan, Plan)]
         names = any(plan.comm for _, plan in plans)
@@ -191,6 +193,10 @@ class PerfAttachment:
                 continue
             (self._plain if plan.way == "sampled" else self._fds).append(fd)
             self._armed.append(fd)
+            if plan.counted:
+                self._filter(fd, plan.filter)
+                self._counters.setdefault(plan.counted, Counter()).fds.append(fd)
+                continue
             syscall.set_output(fd, ring.fd)
             self._filter(fd, plan.filter)
             id = syscall.event_id(fd)
@@ -242,13 +248,18 @@ class PerfAttachment:
         return [ring.fd for ring in self._rings]
 
     def snapshot(self, map: str) -> Snapshot:
-        raise BackendError(f"perf keeps no map {map}")
+        return self._counter(map).snapshot()
 
     def clear(self, map: str) -> None:
-        raise BackendError(f"perf keeps no map {map}")
+        self._counter(map).clear()
 
     def zero(self, map: str) -> None:
-        raise BackendError(f"perf keeps no map {map}")
+        self._counter(map).zero()
+
+    def _counter(self, map: str) -> Counter:
+        if map not in self._counters:
+            raise BackendError(f"perf keeps no map {map}")
+        return self._counters[map]
 
     def losses(self) -> Losses:
         """Ring overruns by CPU, and what else was missed.
@@ -322,6 +333,8 @@ def _attr(
         flags |= syscall.FREQ
     if plan.pid:
         flags |= syscall.INHERIT
+    if plan.counted:
+        sample, flags = 0, flags & ~syscall.WATERMARK
     if plan.regs:
         sample |= syscall.SAMPLE_REGS_INTR
     spaces = {space for _, (space, _) in plan.stacks}
@@ -337,12 +350,14 @@ def _attr(
         config,
         flags=flags,
         sample_type=sample,
-        read_format=syscall.FORMAT_LOST if lost else 0,
-        watermark=ring.size // 4,  # without one, "wakeup every 0 events" is every event
+        read_format=syscall.FORMAT_LOST if lost and not plan.counted else 0,
+        watermark=0
+        if plan.counted
+        else ring.size // 4,  # without one, "wakeup every 0 events" is every event
         config1=config1,
         config2=plan.offset,
         regs=plan.regs,
-        period=plan.period,
+        period=0 if plan.counted else plan.period,
         bp_type=plan.breakpoint,
     )
 

@@ -16,6 +16,7 @@ from unitrace.kernel.current import OF_TASK
 
 from . import columns as places
 from .columns import FIXED, Unserved
+from .counted import COUNTED_MS, COUNTED_NS, counted
 from .events import syscall_entry
 from .plan import Plan, need, pushed, stacks_of, tracked
 from .probing import KERNEL, probe_share
@@ -35,7 +36,8 @@ def answer(backend: str, machine: Machine, request: Request) -> Answered:
     shares = []
     for clause in request.clauses:
         try:
-            shares.append(_share(machine, clause, request.options.pid))
+            one = _share(machine, clause, request.options.pid)
+            shares.append(counted(request, one) or one)
         except Unserved as no:
             return Refusal(backend, no.reason, no.remedy, clause)
         except NotStreamable as no:
@@ -49,6 +51,10 @@ def answer(backend: str, machine: Machine, request: Request) -> Answered:
         and one.plan.way == "pmu"
         and one.clause.probe.kind in ("kretprobe", "fexit")
     )
+    if all(one.residual is None for one in shares):
+        return Offer(
+            backend, request, tuple(shares), COUNTED_NS, COUNTED_MS, exact=not caveats, caveats=caveats
+        )
     user = any(one.clause.probe.kind in ("uprobe", "uretprobe", "usdt") for one in shares)
     streamed = EVENT_NS if any(one.accepted is None for one in shares) else (EVENT_NS + REJECTED_NS) // 2
     cost = UPROBE_NS if user else streamed

@@ -30,7 +30,7 @@ class Plan(Record):
     columns of user addresses, to the event's field. ``constants``: columns that are the same in every
     sample. ``stacks``: column to ("kernel" or "user", depth). ``usermode``: whether that is asked for.
     ``filter``: as text. ``comm``, ``tgid``: whether those columns are asked for. ``pid``: only this
-    process's events (0: all).
+    process's events (0: all). ``counted``: the map that the event is, in counting mode (counted.py).
     """
 
     way: str
@@ -56,6 +56,7 @@ class Plan(Record):
     comm: bool = False
     tgid: bool = False
     pid: int = 0
+    counted: str = ""
 
 
 def stacks_of(columns: tuple[Column, ...]) -> tuple[tuple[str, tuple[str, int]], ...]:

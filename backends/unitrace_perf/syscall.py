@@ -114,6 +114,11 @@ def event_id(fd: int) -> int:
     return int.from_bytes(into, "little")
 
 
+def read_count(fd: int) -> bytes:
+    """What the event counted, as read_format lays it out: a u64 first."""
+    return os.read(fd, 64)
+
+
 def enable(fd: int) -> None:
     """Let the event count and sample."""
     fcntl.ioctl(fd, _IOC_ENABLE, 0)

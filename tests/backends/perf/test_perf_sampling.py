@@ -11,11 +11,11 @@ from unitrace_perf.plan import Plan
 from unitrace_perf.reader import Decoder, Follower, Stream
 
 from tests.backends.perf.perf_runs import BACKEND, clause
-from unitrace.contract.ir import Probe, Site
+from unitrace.contract.ir import Binary, Clause, Const, Expr, MapDecl, MapUpdate, Probe, Site
 from unitrace.contract.machine import Answer, Machine
 from unitrace.contract.model import Place
 from unitrace.contract.offer import Offer, Refusal, Request
-from unitrace.contract.types import UINT32, UINT64, Stack
+from unitrace.contract.types import BOOL, UINT32, UINT64, Aggregate, Stack
 
 KERNEL, USER = (1 << 64) - 128, (1 << 64) - 512
 TID = Site(UINT32, "tid")
@@ -61,6 +61,36 @@ def test_no_hardware_counters() -> None:
     on = machine(perf__hardware=Answer(2, "no PMU"))
     answer = BACKEND.offer(on, Request((clause(Probe("hardware", "", "cycles", 1000), (TID,)),)))
     assert isinstance(answer, Refusal) and answer.reason == "no PMU"
+
+
+def counted(probe: Probe, predicate: Expr | None = None, **of: object) -> str:
+    """The map that perf counts by itself, "" where it streams."""
+    function, key, keepable = of.get("function", "count"), of.get("key", ()), of.get("keepable", True)
+    assert isinstance(function, str) and isinstance(key, tuple)
+    args = () if function == "count" else (TID,)
+    one = Clause(0, probe, predicate, (MapUpdate("@", key, args),))
+    decl = MapDecl("@", tuple(part.type for part in key), Aggregate(function))
+    answer = BACKEND.offer(machine(), Request((one,), (decl,), frozenset({"@"} if keepable else ())))
+    assert isinstance(answer, Offer), answer
+    plan = answer.shares[0].plan
+    assert isinstance(plan, Plan) and (answer.shares[0].residual is None) == bool(plan.counted)
+    return plan.counted
+
+
+def test_counting_mode() -> None:
+    faults = Probe("software", "", "page-faults", 1)
+    assert counted(faults) == "@"
+    assert not counted(faults, Binary(BOOL, "==", TID, Const(UINT32, 7))), "no filter decides it"
+    assert not counted(faults, key=(TID,))
+    assert not counted(faults, function="sum")
+    assert not counted(faults, keepable=False)
+    for probe in (
+        Probe("software", "", "page-faults", 100),
+        Probe("software", "", "cpu-clock", 1),
+        Probe("hardware", "", "cycles", 1),
+        Probe("profile", "hz", "1", 1),
+    ):
+        assert not counted(probe)
 
 
 def test_whose_frames() -> None:
