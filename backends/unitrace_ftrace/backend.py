@@ -1,20 +1,22 @@
-"""The ftrace backend: tracepoints, kprobes and uprobes through an instance of tracefs.
+"""The ftrace backend: tracepoints, kprobes, uprobes and USDT through an instance of tracefs.
 
 Events are enabled in an instance of our own, filtered by the kernel, and read as raw pages of the ring
-buffer. Function probes and strings behind a tracepoint's pointers are dynamic events in a group of our
-own. What this gives a program, column by column:
+buffer. Function probes, and tracepoints whose pointers are followed, are dynamic events in a group of our
+own; maps that hist triggers count exactly stay in the kernel. What this gives a program, by column:
 
-| column | tracepoint | kprobe, uprobe and their returns | exact because |
+| column | tracepoint | function, USDT | exact because |
 |---|---|---|---|
 | nsecs, cpu, tid | yes | yes | time by trace_clock mono; the ring's CPU; common_pid |
-| args | fields of the record | named arguments by register | the format file's offsets |
-| arg, sarg, register | - | fetch arguments | registers in full width |
-| retval | - | ``$retval`` at returns | a register in full width |
+| args | fields of the record | named arguments by register | the format file's offsets; the note's places |
+| arg, sarg, register, retval | - | fetch arguments | registers in full width |
 | comm | followed | ``$comm`` | task_newtask and task_rename in the same instance, over a snapshot of /proc |
 | pid | followed | followed | task_newtask tells threads from processes |
 | str() | eprobe (5.15) | fetch argument | length 0 where memory can't be read |
-| other memory | - | - | a number that can't be read isn't 0: approximate only |
-| uid, gid, cgroup, stacks, ... | - | - | not recorded with the event |
+| other memory | eprobe | fetch argument | witnessed by strings (kernel/fetchargs.py) |
+| uid, gid, cgroup, curtask | eprobe | kernel functions | each CPU's own pointer (kernel/current.py) |
+| kstack | yes | yes | the ring's stack record of the event (stacks.py) |
+| func | - | yes | kallsyms; the record's address |
+| ustack | - | - | eight frames at most |
 
 Two limits of the kernel that nothing here can count. An event that doesn't fit a page of the ring is
 dropped: one whose strings take more than about 4,000 bytes together, for kprobes before 6.8 (later the
