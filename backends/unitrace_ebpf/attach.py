@@ -34,6 +34,10 @@ __all__ = ["Attached"]
 RINGS = 4
 """Rings at most: clauses with records of about one size share one."""
 
+LIFO = frozenset({"kprobe", "uprobe", "uretprobe", "usdt", "fentry", "fexit"})
+"""Probes of which the one that was hung last at a place fires first: they are hung in reverse, so that
+clauses run in the program's order."""
+
 DROPS = "map:drops"
 
 TASKS = 8192
@@ -78,8 +82,13 @@ class Attached:
         for compiled in {id(one): one for one in (_plan(share).compiled for share in shares)}.values():
             self._scratch(compiled)
         self._rings(shares)
-        for number, one in enumerate(shares):
-            self._load(number, one)
+        numbered = list(enumerate(shares))
+        for number, one in numbered:
+            if one.clause.probe.kind not in LIFO:
+                self._load(number, one)
+        for number, one in reversed(numbered):
+            if one.clause.probe.kind in LIFO:
+                self._load(number, one)
         self.hanger.finish()
 
     def _scratch(self, compiled: Compiled) -> None:
@@ -176,7 +185,7 @@ class Attached:
     def start(self) -> None:
         self.missed_before = {fd: _missed(fd) for fd in self.programs.values()}
         self._switch(1)
-        self.hanger.walk()
+        self.hanger.start()
 
     def stop(self) -> None:
         self._switch(0)

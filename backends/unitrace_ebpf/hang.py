@@ -36,6 +36,7 @@ class Hanger:
         self.multi: dict[tuple[int, str, bool], list[tuple[int, int, int]]] = {}
         self.functions: dict[tuple[int, bool], list[tuple[Probe, int]]] = {}
         self.walks: list[int] = []  # iterators' links
+        self.asleep: list[int] = []  # sampled events: they count from the start on, in order
         self.cookie = 0  # of what is being hung
         self.dynamic: DynamicEvents | None = None
 
@@ -108,8 +109,10 @@ class Hanger:
         self.fast.append(link)
         self.walks.append(link)
 
-    def walk(self) -> None:
-        """Run the iterators' programs, each over all its objects."""
+    def start(self) -> None:
+        """Let sampled events count; run the iterators' programs, each over all its objects."""
+        for event in self.asleep:
+            perf_event.control(event, perf_event.ENABLE)
         for link in self.walks:
             reader = syscall.iter_create(link)
             try:
@@ -135,7 +138,8 @@ class Hanger:
         """Events on every CPU, or of every thread of one process."""
         program = load(syscall.PERF_EVENT)
         for event in sampling.opened(probe, self.pid):
-            self._on_event(lambda event=event: event, program)  # type: ignore[misc]
+            self._on_event(lambda event=event: event, program, asleep=True)  # type: ignore[misc]
+            self.asleep.append(event)
 
     def _dynamic(self, probe: Probe, kind: str, place: str, load: Loader) -> None:
         from unitrace.kernel import tracefs
@@ -146,14 +150,15 @@ class Hanger:
         made = self.dynamic.add(kind, probe.name or "probe", place.removesuffix("+0"))
         self._on_event(lambda: perf_event.tracepoint(made.id), load(syscall.KPROBE))
 
-    def _on_event(self, opened: Callable[[], int], program: int) -> None:
+    def _on_event(self, opened: Callable[[], int], program: int, *, asleep: bool = False) -> None:
         event = opened()
         self.events.append(event)
         if self.machine.answer("bpf.perf_link"):
             self.links.append(syscall.link_create(program, event, syscall.ATTACH_PERF_EVENT, self.cookie))
         else:
             perf_event.control(event, perf_event.SET_BPF, program)
-        perf_event.control(event, perf_event.ENABLE)
+        if not asleep:
+            perf_event.control(event, perf_event.ENABLE)
 
     def finish(self) -> None:
         """Make what was gathered. Of several programs at one place in user code the last runs first

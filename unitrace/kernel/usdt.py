@@ -6,6 +6,7 @@ The format is SystemTap's <sys/sdt.h>: a note for each place of a probe, with th
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 
@@ -14,7 +15,7 @@ from unitrace.contract.record import Record
 from .arch import AARCH64, X86_64, Architecture
 from .elf import Elf
 
-__all__ = ["Argument", "Usdt", "parse_argument", "probes"]
+__all__ = ["Argument", "Usdt", "mapped", "parse_argument", "probes"]
 
 _STAPSDT = 3  # the note's type
 _EM = {62: X86_64, 183: AARCH64}
@@ -83,6 +84,24 @@ def probes(path: str) -> list[Usdt]:
             parsed = tuple(parse_argument(one, arch) for one in _split(args.decode()))
             found.append(Usdt(provider.decode(), name.decode(), location, counter or 0, parsed))
         return found
+
+
+def mapped(pid: int = 0) -> list[tuple[str, str]]:
+    """The files that process ``pid`` has mapped to run, by default any process: as they are shown, and where
+    they can be read (through /proc/PID/root, where it is one process)."""
+    found: dict[str, str] = {}
+    for one in [str(pid)] if pid else [name for name in os.listdir("/proc") if name.isdigit()]:
+        try:
+            with open(f"/proc/{one}/maps", errors="surrogateescape") as maps:
+                lines = [line.split(maxsplit=5) for line in maps]
+        except OSError:  # gone, or a kernel thread's
+            continue
+        for line in lines:
+            path = line[5].rstrip("\n") if len(line) > 5 and "x" in line[1] else ""
+            place = f"/proc/{pid}/root{path}" if pid else path
+            if path.startswith("/") and path not in found and os.path.isfile(place):
+                found[path] = place
+    return sorted(found.items())
 
 
 def _descriptions(data: bytes) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from unitrace.contract.errors import ProbeError, UnitraceError
@@ -89,8 +90,11 @@ class KernelProbes(Places):
     def _rawtracepoint(self, kind: str, rest: list[str]) -> list[Probe]:
         self.count(kind, rest, 1, 2)
         module, event = rest if len(rest) == 2 else ("", rest[0])
+        if WILD.search(module):
+            module = ""
         if WILD.search(event):
-            names = sorted({name for _, name in self.tracepoints("*", event)})
+            # system calls' own events have no raw tracepoint but sys_enter and sys_exit
+            names = sorted({name for group, name in self.tracepoints("*", event) if group != "syscalls"})
             if not names:
                 raise self.missing(f"No matches for {kind} {event}.", "*", event)
             return [self.rawtracepoint(module, name) for name in names]
@@ -101,6 +105,8 @@ class KernelProbes(Places):
         from unitrace.kernel import btf
 
         label = f"rawtracepoint:{module + ':' if module else ''}{event}"
+        if module not in ("", "vmlinux") and self.machine.live and not os.path.isdir(f"/sys/module/{module}"):
+            raise self.error(f"No matches for rawtracepoint {module}:{event}.", "no such module is loaded")
         try:
             # what is attached to a tracepoint is called by __traceiter_NAME(data, arguments...)
             # (include/linux/tracepoint.h, since 5.10)

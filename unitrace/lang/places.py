@@ -42,12 +42,16 @@ class Places:
         return self.source.probe_error(message, self.point.start, self.point.end, remedy)
 
     def split(self, text: str) -> list[str]:
-        """The parts between colons; quotes hold one together, ``$1`` is what the command line says."""
+        """The parts between colons; quotes hold one together (a backslash before one in it), ``$1`` is what
+        the command line says."""
         if re.fullmatch(r"\$\d+", text):
             text = re.sub(r"\$(\d+)", self._given, text)  # all of it is given: its colons part it too
-        parts, quoted, part = [], False, ""
+        parts, quoted, part, escaped = [], False, "", False
         for c in text:
-            if c == '"':
+            if escaped or (quoted and c == "\\"):
+                part += c if escaped else ""
+                escaped = not escaped
+            elif c == '"':
                 quoted = not quoted
             elif c == ":" and not quoted:
                 parts.append(part)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from unitrace.contract.errors import UnitraceError
+import os
+
+from unitrace.contract.errors import ProbeError, UnitraceError
 from unitrace.contract.ir import Probe
 from unitrace.contract.probes import BY_NAME
 
@@ -31,7 +33,22 @@ class UserProbes(Places):
             raise self.error(f"{kind} should have a target", BY_NAME[kind].syntax)
         if not target:
             raise self.error(f"{kind} should be attached to a function", BY_NAME[kind].syntax)
-        path = self.file(file)
+        if file == "*" or WILD.search(file):
+            found: list[Probe] = []
+            for shown, path in self.static_files(kind, file):
+                try:
+                    found += self.in_file(kind, shown, path, target)
+                except ProbeError:
+                    continue
+            if not found:
+                raise self.error(f"No matches for {kind} {file}:{target}.")
+            return found
+        return self.in_file(kind, file, self.file(file), target)
+
+    _uretprobe = _uprobe
+
+    def in_file(self, kind: str, file: str, path: str, target: str) -> list[Probe]:
+        """The probes of one file, which is shown as ``file``."""
         if target[0].isdigit():
             try:
                 address = decode_number(target)
@@ -51,14 +68,12 @@ class UserProbes(Places):
             raise self.error(f"{file}: {_reason(error)}") from None
         if found is None:
             names = (one.name for one in elf.symbols(path) if one.is_func)
-            raise self.error(f"{file} has no symbol {name}", suggest(name, names))
+            raise self.error(f"No matches for {kind} {file}:{name}.", suggest(name, names))
         if not found.is_func:
             raise self.error(f"{name} in {file} is data, not a function")
         if offset and offset >= found.size:
             raise self.error(f"Offset outside the function bounds ('{name}' size is {found.size})")
         return [self.user(kind, file, path, name, offset, found.offset_in_file + offset)]
-
-    _uretprobe = _uprobe
 
     def file(self, name: str) -> str:
         """The absolute path of a program or library."""
@@ -79,7 +94,7 @@ class UserProbes(Places):
         except (OSError, ValueError) as error:
             raise self.error(f"{path}: {_reason(error)}") from None
         if found is None:
-            raise self.error(f"{path} has nothing at address {address:#x}")
+            raise self.error(f"Could not resolve address: {path}:{address:#x}")
         return found
 
     def user(self, kind: str, file: str, path: str, name: str, offset: int, address: int) -> Probe:
@@ -106,14 +121,63 @@ class UserProbes(Places):
             for one in sorted(places.values(), key=lambda one: one.name)
         ]
 
+    # -- static probes of programs --------------------------------------------------------------
+
     def _usdt(self, kind: str, rest: list[str]) -> list[Probe]:
+        """Each probe once, however many places it has. Without a file: those of all that the process of -p
+        has mapped, or (``*``) of all that anybody has."""
+        if self.pid and len(rest) == 1:
+            rest = ["", rest[0]]
         self.count(kind, rest, 2, 3)
         file, (provider, name) = rest[0], (rest[1:] if len(rest) == 3 else ("", rest[1]))
         if not name:
             raise self.error("usdt probe must have a target function or wildcard")
-        path = self.file(file)
-        label = f"{kind}:{file}:{provider + ':' if provider else ''}{name}"
-        return [self.made(kind, label, scope=path, name=f"{provider}:{name}" if provider else name)]
+        files = self.static_files(kind, file)
+        found: list[Probe] = []
+        names: set[str] = set()
+        for shown, path in files:
+            for one in self.statics(path, sure=len(files) == 1):
+                names.add(one[1])
+                if fits(one[0], provider or "*") and fits(one[1], name):
+                    label = f"{kind}:{shown}:{one[0]}:{one[1]}"
+                    found.append(self.made(kind, label, scope=path, name=":".join(one)))
+        if not found:
+            near = "" if WILD.search(name) else suggest(name, names)
+            raise self.error(f"No matches for {kind} {':'.join(rest)}.", near)
+        return found
+
+    def static_files(self, kind: str, file: str) -> list[tuple[str, str]]:
+        """The files that are meant: as they are shown, and where they are."""
+        import glob
+
+        from unitrace.kernel.usdt import mapped
+
+        if file in ("", "*"):
+            if not file and not self.pid:
+                raise self.error(f"{kind} probe must have a target", BY_NAME[kind].syntax)
+            return mapped(self.pid)
+        if WILD.search(file):
+            return [(one, os.path.abspath(one)) for one in sorted(glob.glob(file)) if os.path.isfile(one)]
+        return [(file, self.file(file))]
+
+    def statics(self, path: str, sure: bool) -> list[tuple[str, str]]:
+        """Provider and name of the static probes of a file; none where it has none, or (not ``sure``) can't
+        be read."""
+        from unitrace.kernel.usdt import probes
+
+        try:
+            return sorted({(one.provider, one.name) for one in probes(path)})
+        except (OSError, ValueError) as error:
+            if sure:
+                raise self.error(f"{path}: {_reason(error)}") from None
+            return []
+
+
+def fits(name: str, pattern: str) -> bool:
+    """Whether a name is meant by a pattern; one without wildcards is meant to the letter."""
+    from fnmatch import fnmatchcase
+
+    return fnmatchcase(name, pattern) if WILD.search(pattern) else name == pattern
 
 
 def _reason(error: Exception) -> str:
