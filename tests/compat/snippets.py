@@ -1,6 +1,6 @@
 """Statements whose output unitrace and bpftrace must agree on, to the byte.
 
-``@m`` and ``$v`` (also with digits behind) are made unique to each snippet, so that many fit into one program.
+``@m``, ``$v`` and ``$w`` (also with digits behind) are made unique to each snippet, so that many fit into one program.
 Maps of several keys have values of 64 bits: bpftrace 0.27 orders others by more than their own bytes; and no two values are equal, as their order is chance.
 """
 
@@ -145,6 +145,6 @@ def program(snippets: list[tuple[int, str]]) -> str:
     """One begin probe that runs numbered snippets, each after a line with its number."""
     lines = ["config = { print_maps_on_exit=0 }", "begin {"]
     for number, text in snippets:
-        own = re.sub(r"@m(\d*)\b", rf"@m{number}_\1", re.sub(r"\$v(\d*)\b", rf"$v{number}_\1", text))
+        own = re.sub(r"@m(\d*)\b", rf"@m{number}_\1", re.sub(r"\$([vw])(\d*)\b", rf"$\g<1>{number}_\2", text))
         lines += [f'printf("<{number}>\\n");', own]
     return "\n".join([*lines, "}"]) + "\n"

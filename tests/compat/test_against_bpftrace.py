@@ -118,6 +118,8 @@ def _conditions(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 
 
 _numbers = st.recursive(_variables, _grown, max_leaves=5)
+_texts = st.text("ab z0%", max_size=9).map('"{}"'.format)
+_operators = st.sampled_from(["+", "-", "*", "&", "|", "^"])
 _statements = st.one_of(
     st.builds('printf("%d %u %x %ld %lu %lx\\n", {0}, {0}, {0}, {0}, {0}, {0});'.format, _numbers),
     st.builds("print({});".format, _numbers),
@@ -128,6 +130,24 @@ _statements = st.one_of(
     st.builds("@m = sum({}); print(@m); clear(@m);".format, _numbers),
     st.builds("@m = stats({0}); @m = stats({0}); print(@m); clear(@m);".format, _numbers),
     st.builds("@m[{}] = {}; print(@m); clear(@m);".format, _numbers, _numbers),
+    st.builds("@m[{}, {}, ({}, 1)] = 5; print(@m); clear(@m);".format, _numbers, _texts, _numbers),
+    st.builds("@m = {}({}); print(@m); clear(@m);".format, st.sampled_from(["min", "max", "avg"]), _numbers),
+    st.builds("@m = hist({}, {}); print(@m); clear(@m);".format, _numbers, st.integers(0, 5)),
+    st.builds(
+        "@m = lhist({}, {}, 1000, 50); print(@m); clear(@m);".format, _numbers, st.sampled_from([0, 50, 200])
+    ),
+    st.builds(
+        "$w = ({}, {}, ({}, {})); print($w); print($w.2.0);".format, _numbers, _texts, _numbers, _texts
+    ),
+    st.builds(
+        "$w = {0}; print($w == {1}); print(strlen($w)); print(($w, $w != {1}));".format, _texts, _texts
+    ),
+    st.builds("$w = ({}){}; $w {}= {}; print($w);".format, _types, _literals, _operators, _numbers),
+    st.builds(
+        "if ({}) {{ print({}); }} else {{ print({}); }}".format, _conditions(_numbers), _numbers, _numbers
+    ),
+    st.builds("$w = 0; while ($w < {}) {{ $w += 3; print($w + {}); }}".format, st.integers(0, 9), _numbers),
+    st.builds('printf("%hhd|%hu|%8d|%-8x|%#lx|%s\\n", {0}, {0}, {0}, {0}, {0}, ({0}, 1));'.format, _numbers),
 )
 
 

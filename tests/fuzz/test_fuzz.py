@@ -35,11 +35,11 @@ FOUND = (
 
 @pytest.fixture(autouse=True)
 def prepared() -> Iterator[None]:
-    most, handler = unitrace.engine.compile.MOST_TURNS, signal.getsignal(signal.SIGALRM)
+    most, handler = unitrace.engine.compile.MOST_TURNS, signal.getsignal(signal.SIGPROF)
     prepare()
     yield
     unitrace.engine.compile.MOST_TURNS = most
-    signal.signal(signal.SIGALRM, handler)
+    signal.signal(signal.SIGPROF, handler)
 
 
 @pytest.mark.parametrize("text, end", FOUND, ids=lambda value: value[:40].encode("ascii", "replace").decode())

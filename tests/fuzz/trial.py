@@ -19,7 +19,7 @@ from unitrace.output.text import TextSink
 __all__ = ["Slow", "prepare", "tried"]
 
 SECONDS = 5.0
-"""How long one input may take."""
+"""CPU time that one input may take."""
 
 
 class Slow(BaseException):
@@ -49,17 +49,17 @@ def prepare() -> None:
     def late(number: int, frame: FrameType | None) -> None:
         raise Slow
 
-    signal.signal(signal.SIGALRM, late)
+    signal.signal(signal.SIGPROF, late)
 
 
 def tried(text: str) -> str:
     """How far the input came: "refused" by the front end, "compiled", or (begin and end alone) "ran", or
     "stopped" by an error of the engine's. Any other exception than UnitraceError goes through."""
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         return _tried(text)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _tried(text: str) -> str:
