@@ -10,20 +10,15 @@ from typing import Any
 
 from unitrace.contract.types import (
     Aggregate,
-    Array,
-    Bool,
-    Buffer,
     Enum,
     Int,
     Pointer,
-    Str,
-    Struct,
     Tuple,
     Type,
 )  # fmt: skip
 from unitrace.output.histogram import bounds
 from unitrace.output.maps import HISTOGRAMS, entries
-from unitrace.output.printf import Format
+from unitrace.output.plain import Plain, decoded
 from unitrace.output.records import (
     Attached,
     Benched,
@@ -47,17 +42,16 @@ from unitrace.output.values import Resolver, average, value_text
 __all__ = ["JsonSink", "decoded"]
 
 
-class JsonSink:
+class JsonSink(Plain):
     """Renders to a Writer, a line a record. ``quiet``: nothing on the attached probes."""
 
     def __init__(
         self, writer: Writer, resolve: Resolver | None = None, warnings: bool = True, quiet: bool = False
     ) -> None:
+        super().__init__(resolve)
         self._writer = writer
-        self._resolve = resolve
         self._warnings = warnings
         self._quiet = quiet
-        self._formats: dict[tuple[bytes, tuple[Type, ...]], Format] = {}
 
     def __enter__(self) -> JsonSink:
         return self
@@ -83,9 +77,7 @@ class JsonSink:
 
     def _object(self, record: Out) -> dict[str, Any] | None:
         if isinstance(record, Printed):
-            key = (record.format, record.types)
-            shape = self._formats.setdefault(key, Format(*key, self._resolve))
-            text = decoded(shape.row(record.values))
+            text = self._text(record)
             if record.level == "printf":
                 return {"type": "printf", "data": text}
             span = record.span
@@ -156,25 +148,8 @@ class JsonSink:
         ]
         return ",".join(parts)
 
-    def _value(self, of: Type, value: Any, last: int = 0) -> Any:
-        if isinstance(of, Aggregate):
-            return self._aggregate(of, value, last)
-        if isinstance(of, Bool):
-            return bool(value)
-        if isinstance(of, (Int, Enum, Pointer)):
-            return _exact(int(value))
-        if isinstance(of, Str):
-            return decoded(value)
-        if isinstance(of, Buffer):
-            return list(value)
-        if isinstance(of, Array):
-            return [self._value(of.of, one) for one in value]
-        if isinstance(of, Tuple):
-            items = [self._value(kind, one) for kind, one in zip(of.items, value)]
-            return dict(zip(of.names, items)) if of.names else items
-        if isinstance(of, Struct):
-            return {m.name: self._value(m.type, one) for m, one in zip(of.members, value)}
-        return decoded(value_text(of, value, self._resolve))
+    def _number(self, of: Int | Enum | Pointer, value: int) -> Any:
+        return _exact(value)
 
     def _aggregate(self, of: Aggregate, value: Any, last: int) -> Any:
         if of.function == "stats":
@@ -196,11 +171,6 @@ class JsonSink:
             row = {"min": low, "max": None if high is None else high - 1, "count": value.get(bucket, 0)}
             rows.append({name: number for name, number in row.items() if number is not None})
         return rows
-
-
-def decoded(text: bytes) -> str:
-    """Bytes as text for JSON; what isn't UTF-8 is written ``\\xNN``."""
-    return text.decode(errors="backslashreplace")
 
 
 def _line(shown: Any) -> str:

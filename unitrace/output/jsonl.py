@@ -15,21 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from unitrace.contract.types import (
     Aggregate,
-    Array,
-    Bool,
-    Buffer,
     Enum,
     Int,
     Pointer,
-    Str,
-    Struct,
-    Tuple,
-    Type,
 )
 from unitrace.output.histogram import bounds
-from unitrace.output.json import decoded
 from unitrace.output.maps import HISTOGRAMS, entries
-from unitrace.output.printf import Format
+from unitrace.output.plain import Plain, decoded
 from unitrace.output.records import (
     Attached,
     Benched,
@@ -47,7 +39,7 @@ from unitrace.output.records import (
 )  # fmt: skip
 from unitrace.output.rows import single
 from unitrace.output.sink import Writer
-from unitrace.output.values import Resolver, average, value_text
+from unitrace.output.values import Resolver, average
 
 if TYPE_CHECKING:
     from unitrace.session import Trace
@@ -55,14 +47,13 @@ if TYPE_CHECKING:
 __all__ = ["JsonLinesSink"]
 
 
-class JsonLinesSink:
+class JsonLinesSink(Plain):
     """Renders to a Writer, a line a record; the first line names the run, the last its losses."""
 
     def __init__(self, writer: Writer, run: Trace, resolve: Resolver | None = None) -> None:
+        super().__init__(resolve)
         self._writer = writer
         self._run = run
-        self._resolve = resolve
-        self._formats: dict[tuple[bytes, tuple[Type, ...]], Format] = {}
 
     def __enter__(self) -> JsonLinesSink:
         from unitrace import __version__
@@ -112,13 +103,11 @@ class JsonLinesSink:
                 "tid": record.tid, "probe": record.probe, "args": args,
             }  # fmt: skip
         if isinstance(record, Printed):
-            key = (record.format, record.types)
-            shape = self._formats.setdefault(key, Format(*key, self._resolve))
             return {
                 "type": record.level,
                 "format": decoded(record.format),
                 "args": [self._value(of, value) for of, value in zip(record.types, record.values)],
-                "text": decoded(shape.row(record.values)),
+                "text": self._text(record),
             }
         if isinstance(record, MapShown):
             return self._map(record)
@@ -155,36 +144,18 @@ class JsonLinesSink:
             ],
         }
 
-    def _value(self, of: Type, value: Any) -> Any:
-        if isinstance(of, Aggregate):
-            return _aggregate(of, value)
-        if isinstance(of, Bool):
-            return bool(value)
-        if isinstance(of, (Int, Pointer)):
-            return int(value)
+    def _number(self, of: Int | Enum | Pointer, value: int) -> Any:
         if isinstance(of, Enum):
-            return next((name for name, number in of.values if number == value), int(value))
-        if isinstance(of, Str):
-            return decoded(value)
-        if isinstance(of, Buffer):
-            return list(value)
-        if isinstance(of, Array):
-            return [self._value(of.of, one) for one in value]
-        if isinstance(of, Tuple):
-            items = [self._value(kind, one) for kind, one in zip(of.items, value)]
-            return dict(zip(of.names, items)) if of.names else items
-        if isinstance(of, Struct):
-            return {m.name: self._value(m.type, one) for m, one in zip(of.members, value)}
-        return decoded(value_text(of, value, self._resolve))
+            return next((name for name, number in of.values if number == value), value)
+        return value
 
-
-def _aggregate(of: Aggregate, value: Any) -> Any:
-    if of.function in ("avg", "stats"):
-        return {"count": value[0], "average": average(value), "total": value[1]}
-    if of.function not in HISTOGRAMS:
-        return value or 0
-    rows = []
-    for bucket in sorted(bucket for bucket, count in value.items() if count):
-        low, high = bounds(of, bucket)
-        rows.append({"low": low, "high": high, "count": value[bucket]})
-    return rows
+    def _aggregate(self, of: Aggregate, value: Any, last: int) -> Any:
+        if of.function in ("avg", "stats"):
+            return {"count": value[0], "average": average(value), "total": value[1]}
+        if of.function not in HISTOGRAMS:
+            return value or 0
+        rows = []
+        for bucket in sorted(bucket for bucket, count in value.items() if count):
+            low, high = bounds(of, bucket)
+            rows.append({"low": low, "high": high, "count": value[bucket]})
+        return rows
