@@ -45,6 +45,12 @@ def test_results_as_json() -> None:
     assert results[1]["bad"]["output"] == "said\n"
 
 
+def test_begin_alone_as_json_lines() -> None:
+    status, out, _ = unitrace("-f", "jsonl", "-e", "begin { @ = 1; }")
+    header, *_, last = map(json.loads, out.splitlines())
+    assert (status, header["type"], last["type"]) == (0, "header", "end") and header["kernel"]
+
+
 def test_benchmarks() -> None:
     status, out, _ = unitrace("-q", "--bench", "-e", "bench:a { @++; } bench:b { @b++; }")
     lines = out.split("\n")
