@@ -9,7 +9,7 @@ from unitrace.contract.ir import Span
 from . import insn
 from .insn import ALU, CLASS_ALU32, CLASS_ALU64, HELPERS, JUMP, SIZE, encode, signed32
 
-__all__ = ["Code", "Label"]
+__all__ = ["Code", "Immediate", "Label", "Row"]
 
 R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, FP = range(11)
 
@@ -23,21 +23,30 @@ class Label:
         self.at = -1
 
 
+Immediate = int | str | Label
+Row = tuple[int, int, int, int | Label, Immediate]
+
+
 class Code:
     """A program under construction.
 
-    ``rows``: [op, dst, src, off, imm]; ``off`` may be a Label, ``imm`` a name that ``link`` knows (a
-    map's file descriptor, a record's size). ``spans``: the source of each instruction.
+    ``rows``: (op, dst, src, off, imm); ``off`` may be a Label, ``imm`` a name that ``link`` knows (a map's
+    file descriptor, a record's size) or, of a callback's address, a Label. ``spans``: the source of each
+    instruction. ``labels``: those placed. ``apart``: callbacks that wait for the end; ``starts``: where
+    they are then.
     """
 
-    __slots__ = ("rows", "span", "spans")
+    __slots__ = ("apart", "labels", "rows", "span", "spans", "starts")
 
     def __init__(self) -> None:
-        self.rows: list[tuple[int, int, int, int | Label, int | str]] = []
+        self.rows: list[Row] = []
         self.spans: list[Span | None] = []
         self.span: Span | None = None
+        self.labels: list[Label] = []
+        self.apart: list[tuple[Label, list[Label], list[Row], list[Span | None]]] = []
+        self.starts: list[Label] = []
 
-    def _emit(self, op: int, dst: int = 0, src: int = 0, off: int | Label = 0, imm: int | str = 0) -> None:
+    def _emit(self, op: int, dst: int = 0, src: int = 0, off: int | Label = 0, imm: Immediate = 0) -> None:
         self.rows.append((op, dst, src, off, imm))
         self.spans.append(self.span)
 
@@ -48,6 +57,7 @@ class Code:
     def place(self, label: Label) -> None:
         """The next instruction is what ``label`` means."""
         label.at = len(self.rows)
+        self.labels.append(label)
 
     # --- moves and arithmetic -------------------------------------------------------------------
 
@@ -74,7 +84,7 @@ class Code:
         else:
             self._wide(dst, 0, value & 0xFFFFFFFF, value >> 32)
 
-    def _wide(self, dst: int, src: int, low: int | str, high: int) -> None:
+    def _wide(self, dst: int, src: int, low: Immediate, high: int) -> None:
         self._emit(insn.CLASS_LD | SIZE[8] | insn.MODE_IMM, dst, src, imm=low)
         self._emit(0, imm=high)
 
@@ -150,6 +160,47 @@ class Code:
         """Another name for what ``name`` stood for."""
         self.rows = [(*row[:4], to) if row[4] == name else row for row in self.rows]
 
+    def callback(self, dst: int, start: Label) -> None:
+        """Load the address of a function of ours (5.13)."""
+        self._wide(dst, insn.PSEUDO_FUNC, start, 0)
+
+    def here(self) -> tuple[int, int]:
+        """Where what comes next begins, for ``take_apart``."""
+        return len(self.rows), len(self.labels)
+
+    def take_apart(self, start: Label, since: tuple[int, int], frame: int, instead: int) -> None:
+        """Make what was emitted since a function of its own, which ``gather`` puts behind the program. In it,
+        register ``instead`` stands for ``frame``."""
+        first, placed = since
+
+        def other(reg: int) -> int:
+            return instead if reg == frame else reg
+
+        rows = [
+            (op, other(dst), src if op & 7 == insn.CLASS_LD else other(src), off, imm)
+            for op, dst, src, off, imm in self.rows[first:]
+        ]
+        inside = self.labels[placed:]
+        del self.labels[placed:]
+        for label in inside:
+            label.at -= first
+        self.apart.append((start, inside, rows, self.spans[first:]))
+        del self.rows[first:]
+        del self.spans[first:]
+
+    def gather(self) -> None:
+        """Put the callbacks behind the program."""
+        for start, inside, rows, spans in self.apart:
+            base = len(self.rows)
+            start.at = base
+            for label in inside:
+                label.at += base
+            self.labels += [start, *inside]
+            self.starts.append(start)
+            self.rows += rows
+            self.spans += spans
+        self.apart.clear()
+
     def prune(self) -> None:
         """Drop what no path reaches: the verifier takes no dead code."""
         rows = self.rows
@@ -159,7 +210,9 @@ class Code:
             at = waiting.pop()
             while at < len(rows) and not reached[at]:
                 reached[at] = 1
-                op, _, _, off, _ = rows[at]
+                op, _, _, off, imm = rows[at]
+                if isinstance(imm, Label):
+                    waiting.append(imm.at)
                 if op == insn.CLASS_LD | SIZE[8] | insn.MODE_IMM:  # two slots
                     at += 1
                     reached[at] = 1
@@ -177,7 +230,7 @@ class Code:
         for one in reached:
             to.append(kept)
             kept += one
-        labels = {row[3] for row in rows if isinstance(row[3], Label)}
+        labels = {one for row in rows for one in (row[3], row[4]) if isinstance(one, Label)}
         self.spans = [span for span, one in zip(self.spans, reached) if one]
         self.rows = [row for row, one in zip(rows, reached) if one]
         for label in labels:
@@ -191,5 +244,7 @@ class Code:
             distance = off.at - at - 1 if isinstance(off, Label) else off
             if not -32768 <= distance < 32768:
                 raise ValueError(f"jump over {distance} instructions")
+            if isinstance(imm, Label):
+                imm = imm.at - at - 1
             out += encode(op, dst, src, distance, names[imm] if isinstance(imm, str) else imm)
         return bytes(out)

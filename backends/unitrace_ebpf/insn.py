@@ -28,7 +28,7 @@ OPPOSITE = {
     "s>": "s<=", "s<=": "s>", "s<": "s>=", "s>=": "s<",
 }  # fmt: skip
 
-PSEUDO_MAP_FD, PSEUDO_MAP_VALUE = 1, 2
+PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, PSEUDO_FUNC = 1, 2, 4
 
 HELPERS = {
     "map_lookup_elem": 1,
@@ -61,6 +61,7 @@ HELPERS = {
     "get_current_task_btf": 158,
     "get_func_ip": 173,
     "get_attach_cookie": 174,
+    "loop": 181,
 }
 
 

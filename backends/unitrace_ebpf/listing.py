@@ -9,7 +9,7 @@ from unitrace.contract.backend import describe
 from unitrace.contract.offer import Offer
 
 from . import insn
-from .asm import Code, Label
+from .asm import Code, Immediate, Label, Row
 from .offer import Plan
 
 __all__ = ["listing"]
@@ -39,7 +39,7 @@ def listing(offer: Offer) -> Iterator[str]:
 
 
 def _rows(code: Code, source: list[str]) -> Iterator[str]:
-    targets = {row[3].at for row in code.rows if isinstance(row[3], Label)}
+    targets = {one.at for row in code.rows for one in row[3:] if isinstance(one, Label)}
     line, skip = 0, False
     for at, (row, span) in enumerate(zip(code.rows, code.spans)):
         if skip:
@@ -53,11 +53,13 @@ def _rows(code: Code, source: list[str]) -> Iterator[str]:
         yield f"{'>' if at in targets else ' '}{at:5}: {_text(at, row, high)}"
 
 
-def _text(at: int, row: tuple[int, int, int, int | Label, int | str], high: int | str) -> str:
+def _text(at: int, row: Row, high: Immediate) -> str:
     op, dst, src, off, imm = row
     kind, size = op & 7, _SIZE.get(op & 0x18, 0)
     place = off.at if isinstance(off, Label) else at + 1 + off
     if kind == insn.CLASS_LD:
+        if isinstance(imm, Label) or isinstance(high, Label):
+            return f"r{dst} = the function at {imm.at if isinstance(imm, Label) else high}"
         if src:
             return f"r{dst} = {imm}" + (" (its value)" if src == insn.PSEUDO_MAP_VALUE else "")
         return f"r{dst} = {int(imm) | int(high) << 32:#x}"

@@ -452,6 +452,7 @@ def abilities(machine: Machine, sites: Set[str]) -> Abilities:
         get_stack=not sites.isdisjoint(READERS) and has("bpf.get_stack"),
         func_ip="func" in sites and has("bpf.func_ip"),
         loops=version(machine) >= (5, 3),
+        callbacks=version(machine) >= (5, 17),
         signals=version(machine) >= (5, 6),
     )
 

@@ -8,10 +8,10 @@ import struct
 from collections.abc import Iterator
 
 __all__ = [
-    "LOG_SIZE", "btf_by_id", "iter_create", "link_create", "link_create_iter", "link_create_kprobes",
-    "link_create_multi", "map_create", "map_delete", "map_lookup", "map_lookup_batch", "map_next_key",
-    "map_update", "next_id", "object_info", "prog_by_id", "prog_load", "prog_test_run",
-    "raw_tracepoint_open", "tracing_open",
+    "LOG_SIZE", "btf_by_id", "btf_load", "iter_create", "link_create", "link_create_iter",
+    "link_create_kprobes", "link_create_multi", "map_create", "map_delete", "map_lookup",
+    "map_lookup_batch", "map_next_key", "map_update", "next_id", "object_info", "prog_by_id",
+    "prog_load", "prog_test_run", "raw_tracepoint_open", "tracing_open",
 ]  # fmt: skip
 
 # enum bpf_map_type
@@ -136,16 +136,24 @@ def prog_load(
     *,
     expected: int = 0,
     target: tuple[int, int] = (0, 0),
+    functions: tuple[int, bytes] = (0, b""),
     log: ctypes.Array[ctypes.c_char] | None = None,
 ) -> int:
     """BPF_PROG_LOAD, license GPL: a file descriptor. ``target``: (file descriptor of a module's BTF or 0,
-    BTF id of the function). With ``log`` the verifier writes what it thinks."""
+    BTF id of the function). ``functions``: BTF's file descriptor, and which functions of it the program
+    consists of (struct bpf_func_info). With ``log`` the verifier writes what it thinks."""
     insns, license = ctypes.create_string_buffer(code, len(code)), ctypes.create_string_buffer(b"GPL")
     level, size = (1, len(log)) if log is not None else (0, 0)
     count = len(code) // 8
     attr = struct.pack(
         "<IIQQIIQII", kind, count, _address(insns), _address(license), level, size, _address(log), 0, 0
     )
+    if functions[1]:
+        which = ctypes.create_string_buffer(functions[1], len(functions[1]))
+        rest = struct.pack(
+            "<16sIIIIQI", _name(name), 0, expected, functions[0], 8, _address(which), len(which) // 8
+        )
+        return _bpf(5, attr + rest + struct.pack("<IQIII", 0, 0, 0, target[1], target[0]))
     if target[1]:  # prog_btf_fd, func_info, line_info and their sizes lie between
         rest = struct.pack("<16sII36xII4x", _name(name), 0, expected, target[1], target[0])
         return _bpf(5, attr + rest)
@@ -157,6 +165,12 @@ def prog_load(
         if error.errno != 7 or log is not None:  # E2BIG before 4.15, which has no names
             raise
         return _bpf(5, attr)
+
+
+def btf_load(data: bytes) -> int:
+    """BPF_BTF_LOAD (4.18): a file descriptor."""
+    blob = ctypes.create_string_buffer(data, len(data))
+    return _bpf(18, struct.pack("<QQIII", _address(blob), 0, len(data), 0, 0))
 
 
 def prog_test_run(fd: int, context: bytes) -> int:

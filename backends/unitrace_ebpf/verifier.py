@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 
 from unitrace.contract.errors import BackendError
 
@@ -30,13 +31,38 @@ def load(
 ) -> int:
     """BPF_PROG_LOAD. BackendError where the kernel refuses: by the verifier, with the place in the source
     and the end of its log; for another reason, with that and its remedy. ``what``: the probe's name."""
+    of_its_own = (0, b"")
+    if code.starts:
+        from .functions import described, functions
+
+        of_its_own = described(), functions([start.at for start in code.starts])
     try:
-        return syscall.prog_load(kind, linked, name, expected=expected, target=target)
+        return _loaded(kind, code, linked, name, what, expected, target, of_its_own, source)
+    finally:
+        if of_its_own[0]:
+            os.close(of_its_own[0])
+
+
+def _loaded(
+    kind: int,
+    code: Code,
+    linked: bytes,
+    name: str,
+    what: str,
+    expected: int,
+    target: tuple[int, int],
+    functions: tuple[int, bytes],
+    source: str,
+) -> int:
+    try:
+        return syscall.prog_load(kind, linked, name, expected=expected, target=target, functions=functions)
     except OSError as error:
         first = error
     log = ctypes.create_string_buffer(syscall.LOG_SIZE)
     try:
-        return syscall.prog_load(kind, linked, name, expected=expected, target=target, log=log)
+        return syscall.prog_load(
+            kind, linked, name, expected=expected, target=target, functions=functions, log=log
+        )
     except OSError as error:
         lines = log.value.decode(errors="replace").splitlines()
         if not lines or (len(lines) == 1 and lines[0].startswith("processed")):

@@ -31,8 +31,8 @@ class Abilities(Record):
     """What the running kernel's BPF knows. ``split_reads``: probe_read_user and _kernel (5.5), else the
     one probe_read. ``direct_values``: an array's value by address (5.2). ``ringbuf``: 5.8, else perf
     buffers. ``boot_clock``: 5.8, ``jiffies``: 5.5, ``get_stack``: 4.18, ``func_ip``: bpf_get_func_ip
-    (5.15). ``loops``: bounded ones (5.3). ``signals``: bpf_send_signal (5.3) and
-    _thread (5.6)."""
+    (5.15). ``loops``: bounded ones (5.3), ``callbacks``: bpf_loop (5.17). ``signals``:
+    bpf_send_signal (5.3) and _thread (5.6)."""
 
     split_reads: bool = True
     direct_values: bool = True
@@ -42,6 +42,7 @@ class Abilities(Record):
     get_stack: bool = True
     func_ip: bool = True
     loops: bool = True
+    callbacks: bool = True
     signals: bool = True
 
 
@@ -94,6 +95,9 @@ class Base:
 
     An integer in a register is extended to 64 bits by its type's own sign, always."""
 
+    deepest = 0
+    """Callbacks within each other."""
+
     def __init__(self, context: Context, abilities: Abilities, *, warns: bool = False) -> None:
         self.code = Code()
         self.frame = Frame()
@@ -138,8 +142,9 @@ class Base:
             at, off, size = at + step, off + step, size - step
 
     def check_stack(self) -> None:
-        if self.frame.most > LIMIT:
-            raise StackFull(f"a program with {self.frame.most} bytes of stack, of {LIMIT}")
+        limit = LIMIT - 32 * self.deepest  # each function's stack counts as 32 bytes at least
+        if self.frame.most > limit:
+            raise StackFull(f"a program with {self.frame.most} bytes of stack, of {limit}")
 
     def field(self, name: object) -> Field:
         """The named argument of the probe."""

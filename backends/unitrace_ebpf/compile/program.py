@@ -363,6 +363,7 @@ def _whole(
         made.stamp()
     made.run(clause.body)
     made.close()
+    made.code.gather()
     made.code.prune()
     size = made.frame.scratch_most
     if size > SCRATCH_LIMIT:

@@ -25,7 +25,6 @@ from unitrace.contract.ir import (
 )  # fmt: skip
 from unitrace.contract.model import Column, Place
 from unitrace.contract.offer import AT_SITE, Sent, columns_of, walk
-from unitrace.contract.record import Record
 from unitrace.contract.sites import SITES
 from unitrace.contract.types import INT64, UINT64, Buffer, Formatted, Tuple, Type
 
@@ -33,7 +32,7 @@ from ..asm import FP, R0, R1, R7
 from .base import CannotCompile
 from .calls import ON_MAPS
 from .layouts import ADDRESS, in_register
-from .statements import Statements
+from .loops import Layout, Loops
 
 __all__ = ["SIGNALS", "Layout", "Sends"]
 
@@ -46,25 +45,17 @@ PURE = (Unary, Binary, Cast, Choice, Call, TupleOf, MemberOf, Index)
 """Expressions that user space computes as well, from their operands."""
 
 
-class Layout(Record):
-    """A record's columns in memory, from the record's start (after the ring's own header)."""
-
-    places: tuple[tuple[Column, Place], ...]
-    size: int
-
-
-class Sends(Statements):
+class Sends(Loops):
     """``next_ordinal``: of the next record's clause. ``sent``: the records so far. ``lax``: acts on a map as
     it is when user space comes to it are allowed."""
 
     clause: Clause
-    next_ordinal = 0
     lax = False
     time = 0  # the slot of the time that this run's records bear
 
     def __init__(self, *args: object, **named: object) -> None:
         super().__init__(*args, **named)
-        self.sent: list[tuple[Sent, Layout]] = []
+        self.sent = []
         self.values: dict[Expr, Expr] = {}  # sites of a record, and what they stand for
 
     # --- records ----------------------------------------------------------------------------------

@@ -6,11 +6,10 @@ from unitrace.contract.ir import (
     Act,
     Assign,
     Break,
-    Const,
     Continue,
-    Expr,
     ForRange,
     If,
+    Loop,
     MapDelete,
     MapSet,
     MapUpdate,
@@ -21,16 +20,13 @@ from unitrace.contract.ir import (
 )  # fmt: skip
 from unitrace.contract.types import Type
 
-from ..asm import FP, R0, R1, Label
+from ..asm import FP, R0, Label
 from .base import CannotCompile, shape
 from .layouts import in_register, slot
 from .tables import Tables
 from .values import Where
 
-__all__ = ["MOST_TURNS", "Statements"]
-
-MOST_TURNS = 256
-"""Turns of a loop that the verifier is asked to walk through one by one."""
+__all__ = ["Statements"]
 
 
 class Statements(Tables):
@@ -65,8 +61,8 @@ class Statements(Tables):
             self._assign(stmt)
         elif isinstance(stmt, Return):
             self.code.jump(self.end)
-        elif isinstance(stmt, (ForRange, Unroll)):
-            self._loop(stmt)
+        elif isinstance(stmt, (ForRange, Unroll, Loop)):
+            self.loop(stmt)
         elif isinstance(stmt, (Break, Continue)):
             self.code.jump(self.loops[-1][isinstance(stmt, Continue)])
         elif isinstance(stmt, (Act, Show)):
@@ -77,6 +73,10 @@ class Statements(Tables):
     def send(self, stmt: Act | Show) -> None:
         """Something for user space to do (sends.py)."""
         raise CannotCompile(f"{getattr(stmt, 'name', 'show')}()")
+
+    def loop(self, stmt: ForRange | Unroll | Loop) -> None:
+        """(loops.py)"""
+        raise CannotCompile("a loop")
 
     def _if(self, stmt: If) -> None:
         otherwise, done = self.code.label(), self.code.label()
@@ -127,56 +127,3 @@ class Statements(Tables):
             self.duplicate(base, at, where.base, where.off, where.part.size)
         else:
             self.put(stmt.value, where.part, where.base, where.off)
-
-    # --- loops ------------------------------------------------------------------------------------
-
-    def _loop(self, stmt: ForRange | Unroll) -> None:
-        """A loop whose turns the verifier counts: the bounds, or how far apart they are, are known."""
-        if not self.abilities.loops:
-            raise CannotCompile("a loop (kernel 5.3)")
-        code = self.code
-        low, high, most = self._bounds(stmt)
-        top, again, out = code.label(), code.label(), code.label()
-        turn = self.frame.take()
-        code.store(FP, turn, R0, 8)
-        mark = self.frame.mark()
-        code.place(top)
-        code.load(R0, FP, turn, 8)
-        code.jump_ifi("s>=", R0, low + most, out)
-        if high:
-            code.load(R1, FP, high, 8)
-            code.jump_if("s>=", R0, R1, out)
-        if isinstance(stmt, ForRange):
-            code.store(FP, self.variables[stmt.name], R0, 8)
-        self.loops.append((out, again))
-        self.run(stmt.body)
-        self.loops.pop()
-        self.frame.release(mark)
-        code.place(again)
-        code.load(R0, FP, turn, 8)
-        code.alui("+", R0, 1)
-        code.store(FP, turn, R0, 8)
-        code.jump(top)
-        code.place(out)
-
-    def _bounds(self, stmt: ForRange | Unroll) -> tuple[int, int, int]:
-        """The first turn (also in R0), the slot of the end where it is computed (0: none), and the most
-        turns."""
-        if isinstance(stmt, Unroll):
-            most = 100
-            if isinstance(stmt.count, Const):
-                most, held = min(100, int(stmt.count.value)), 0
-            else:
-                self.scalar(stmt.count)
-                held = self.spill()
-            self.code.alui("mov", R0, 0)
-            return 0, held, most
-        low, high = _constant(stmt.low), _constant(stmt.high)
-        if low is None or high is None or high - low > MOST_TURNS or abs(low) > 1 << 30:
-            raise CannotCompile(f"a loop of more than {MOST_TURNS} turns, or of a number not known before")
-        self.code.const(R0, low)
-        return low, 0, max(0, high - low)
-
-
-def _constant(expr: Expr) -> int | None:
-    return int(expr.value) if isinstance(expr, Const) and not isinstance(expr.value, bytes) else None

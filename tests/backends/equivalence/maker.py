@@ -257,12 +257,28 @@ class Maker:
                 if self.random.random() < 0.3:
                     count = ir.Binary(I64, "&", self.number(I64, 1), ir.Const(I64, 7))
                 return ir.Unroll(count, self.body(depth - 1))
+            if self.random.random() < 0.3:
+                return self._while(depth)
             name, low = f"n{len(self.variables)}", self.random.randrange(-2, 3)
             self.variables[name] = I64
-            high = low + self.random.randrange(7)
-            return ir.ForRange(name, ir.Const(I64, low), ir.Const(I64, high), self.body(depth - 1))
+            high: ir.Expr = ir.Const(I64, low + self.random.randrange(7))
+            if self.random.random() < 0.4:
+                high = ir.Binary(I64, "&", self.number(I64, 1), ir.Const(I64, 7))
+            return ir.ForRange(name, ir.Const(I64, low), high, self.body(depth - 1))
         finally:
             self.loops -= 1
+
+    def _while(self, depth: int) -> ir.Stmt:
+        """A loop by a counter, at most eight turns: it counts down first of all."""
+        name = f"n{len(self.variables)}"
+        self.variables[name] = I64
+        count = ir.Var(I64, name)
+        down = ir.Assign(
+            name, ir.Binary(I64, "-", ir.Binary(I64, "&", count, ir.Const(I64, 7)), ir.Const(I64, 1))
+        )
+        more = ir.Binary(BOOL, ">", count, ir.Const(I64, 0))
+        start = ir.Assign(name, ir.Binary(I64, "&", self.number(I64, 1), ir.Const(I64, 7)))
+        return ir.If(ir.Const(BOOL, True), (start, ir.Loop(more, (down, *self.body(depth - 1)))))
 
     def body(self, depth: int, most: int = 3) -> tuple[ir.Stmt, ...]:
         return tuple(

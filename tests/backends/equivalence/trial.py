@@ -11,12 +11,14 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from unitrace_ebpf import maps, snapshot, survey, syscall
+from unitrace_ebpf import maps, snapshot, survey, syscall, verifier
+from unitrace_ebpf.asm import Code
 from unitrace_ebpf.compile.base import Abilities, CannotCompile, Context
 from unitrace_ebpf.compile.program import compile_whole, scratch_map
 from unitrace_ebpf.ring import Ring, decode
 
 from unitrace.contract import ir
+from unitrace.contract.errors import BackendError
 from unitrace.contract.machine import Machine
 from unitrace.contract.model import RowBatch
 from unitrace.contract.offer import columns_of
@@ -104,7 +106,7 @@ def in_kernel(
             ring = Ring(1 << 18, most)
             for _, shown in compiled.sent:
                 numbers |= {f"map:ring {shown.size}": ring.fd, f"size {shown.size}": ring.stride - ring.head}
-        program = load(compiled.code.link(numbers))
+        program = load(compiled.code, compiled.code.link(numbers))
         for words in contexts:
             packed = [value & (1 << 64) - 1 for value in words]
             syscall.prog_test_run(program, struct.pack(f"<{len(packed)}Q", *packed))
@@ -137,15 +139,9 @@ def _emitted(sent: Iterable[tuple[Any, Any]], ring: Ring | None) -> list[Out]:
     return [one for record in out for one in single(record)]
 
 
-def load(code: bytes) -> int:
+def load(code: Code, linked: bytes) -> int:
     """Load a raw tracepoint program; the verifier's log where it won't."""
-    import ctypes
-
     try:
-        return syscall.prog_load(syscall.RAW_TRACEPOINT, code, "unitrace_test")
-    except OSError:
-        log = ctypes.create_string_buffer(syscall.LOG_SIZE)
-        try:
-            return syscall.prog_load(syscall.RAW_TRACEPOINT, code, "unitrace_test", log=log)
-        except OSError as error:
-            raise Rejected(f"{error}\n{log.value.decode(errors='replace')[-3000:]}") from None
+        return verifier.load(syscall.RAW_TRACEPOINT, code, linked, "unitrace_test", "a clause")
+    except BackendError as error:
+        raise Rejected("\n".join((error.message, *error.notes))) from None

@@ -1,0 +1,192 @@
+"""Loops: short ones that the verifier walks through, others a function of their own that bpf_loop calls."""
+
+from __future__ import annotations
+
+from unitrace.contract.ir import Const, Expr, ForRange, Loop, Unroll
+from unitrace.contract.model import Column, Place
+from unitrace.contract.offer import Sent
+from unitrace.contract.record import Record
+
+from ..asm import FP, R0, R1, R2, R3, R4, R6, R8, R9
+from .base import CannotCompile, shape
+from .statements import Statements
+
+__all__ = ["Layout", "Loops"]
+
+WALKED = 256
+"""Turns of a loop that the verifier is asked to walk through one by one."""
+
+STEPS = 4000
+"""Instructions times turns up to which it is."""
+
+MOST_TURNS = 1 << 23
+"""BPF_MAX_LOOPS, include/linux/bpf.h; the engine's limit too."""
+
+
+class Layout(Record):
+    """A record's columns in memory, from the record's start (after the ring's own header)."""
+
+    places: tuple[tuple[Column, Place], ...]
+    size: int
+
+
+class Loops(Statements):
+    """``depth``: callbacks around the present place. ``sent``, ``next_ordinal``: the records so far. In a
+    callback R9 stands for the program's R10, so that all find their values where they are."""
+
+    depth = 0
+    next_ordinal = 0
+    sent: list[tuple[Sent, Layout]]
+
+    def loop(self, stmt: ForRange | Unroll | Loop) -> None:
+        most = self._turns(stmt)
+        if most is not None and most <= WALKED:
+            code = self.code
+            first, labels, apart = len(code.rows), len(code.labels), len(code.apart)
+            mark, sent, ordinal = self.frame.mark(), len(self.sent), self.next_ordinal
+            deepest = self.deepest
+            self._walked(stmt, most)
+            if (len(code.rows) - first) * most <= STEPS or not self.abilities.callbacks:
+                return
+            del (
+                code.rows[first:],
+                code.spans[first:],
+                code.labels[labels:],
+                code.apart[apart:],
+            )  # again, apart
+            del self.sent[sent:]
+            self.frame.release(mark)
+            self.next_ordinal, self.deepest = ordinal, deepest
+        self._apart(stmt)
+
+    def _turns(self, stmt: ForRange | Unroll | Loop) -> int | None:
+        """The most turns, where that is known."""
+        if isinstance(stmt, Loop):
+            return None
+        if isinstance(stmt, Unroll):
+            return min(100, int(stmt.count.value)) if isinstance(stmt.count, Const) else 100
+        low, high = _constant(stmt.low), _constant(stmt.high)
+        if low is None or high is None or abs(low) > 1 << 30 or abs(high) > 1 << 30:
+            return None
+        return max(0, high - low)
+
+    # --- in the program itself --------------------------------------------------------------------
+
+    def _walked(self, stmt: ForRange | Unroll | Loop, most: int) -> None:
+        if not self.abilities.loops:
+            raise CannotCompile("a loop (kernel 5.3)")
+        code = self.code
+        low = _constant(stmt.low) or 0 if isinstance(stmt, ForRange) else 0
+        high = 0
+        if isinstance(stmt, Unroll) and not isinstance(stmt.count, Const):
+            self.scalar(stmt.count)
+            high = self.spill()
+        top, again, out = code.label(), code.label(), code.label()
+        turn = self.frame.take()
+        code.storei(FP, turn, low, 8)
+        mark = self.frame.mark()
+        code.place(top)
+        code.load(R0, FP, turn, 8)
+        code.jump_ifi("s>=", R0, low + most, out)
+        if high:
+            code.load(R1, FP, high, 8)
+            code.jump_if("s>=", R0, R1, out)
+        if isinstance(stmt, ForRange):
+            code.store(FP, self.variables[stmt.name], R0, 8)
+        self.loops.append((out, again))
+        self.run(stmt.body)
+        self.loops.pop()
+        self.frame.release(mark)
+        code.place(again)
+        code.load(R0, FP, turn, 8)
+        code.alui("+", R0, 1)
+        code.store(FP, turn, R0, 8)
+        code.jump(top)
+        code.place(out)
+
+    # --- by bpf_loop ------------------------------------------------------------------------------
+
+    def _apart(self, stmt: ForRange | Unroll | Loop) -> None:
+        if not self.abilities.callbacks:
+            raise CannotCompile("a loop of many turns, or of a number not known before (kernel 5.17)")
+        code, start, none = self.code, self.code.label(), self.code.label()
+        leave, context = self.frame.take(), self.frame.take()
+        code.storei(FP, leave, 0, 8)
+        code.store(FP, context, R6, 8)
+        scratch = self.frame.take() if self.frame.scratch else 0
+        if scratch:
+            code.store(FP, scratch, R8, 8)
+        low = self._turn_count(stmt)
+        code.jump_ifi("s<=", R0, 0, none)
+        code.mov(R1, R0)
+        code.callback(R2, start)
+        code.mov(R3, FP)
+        code.alui("mov", R4, 0)
+        code.call("loop")
+        code.load(R0, FP, leave, 8)
+        code.jump_ifi("!=", R0, 0, self.end)
+        code.place(none)
+        since, end, mark = code.here(), self.end, self.frame.mark()
+        self.depth += 1
+        self.deepest = max(self.deepest, self.depth)
+        again, out, self.end = code.label(), code.label(), code.label()
+        code.mov(R9, R2)
+        code.load(R6, FP, context, 8)
+        if scratch:
+            code.load(R8, FP, scratch, 8)
+        if isinstance(stmt, ForRange):
+            code.load(R0, FP, low, 8)
+            code.alui("<<", R1, 32)  # a u32
+            code.alui(">>", R1, 32)
+            code.alu("+", R0, R1)
+            code.store(FP, self.variables[stmt.name], R0, 8)
+        elif isinstance(stmt, Loop):
+            self.truth(stmt.condition, out, False)
+        self.loops.append((out, again))
+        self.run(stmt.body)
+        self.loops.pop()
+        code.place(again)
+        code.alui("mov", R0, 0)
+        code.exit()
+        code.place(self.end)  # return: the program ends, not only the loop
+        code.storei(FP, leave, 1, 8)
+        code.place(out)
+        code.alui("mov", R0, 1)
+        code.exit()
+        code.take_apart(start, since, FP, R9)
+        self.end = end
+        self.depth -= 1
+        self.frame.release(mark)
+
+    def _turn_count(self, stmt: ForRange | Unroll | Loop) -> int:
+        """How many turns, into R0; the slot of the first number of a range."""
+        code, low = self.code, 0
+        if isinstance(stmt, Unroll):
+            self.scalar(stmt.count)
+            most = 100
+        elif isinstance(stmt, ForRange):
+            _, signed = shape(stmt.low.type)
+            self.scalar(stmt.low)
+            low = self.spill()
+            self.scalar(stmt.high)
+            code.load(R1, FP, low, 8)
+            some, counted = code.label(), code.label()
+            code.jump_if("s>" if signed else ">", R0, R1, some)
+            code.alui("mov", R0, 0)
+            code.jump(counted)
+            code.place(some)
+            code.alu("-", R0, R1)
+            code.place(counted)
+            most = MOST_TURNS
+        else:
+            code.const(R0, MOST_TURNS)
+            return 0
+        fits = code.label()
+        code.jump_ifi("s<=" if isinstance(stmt, Unroll) else "<=", R0, most, fits)
+        code.const(R0, most)
+        code.place(fits)
+        return low
+
+
+def _constant(expr: Expr) -> int | None:
+    return int(expr.value) if isinstance(expr, Const) and not isinstance(expr.value, bytes) else None
