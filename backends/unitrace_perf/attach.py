@@ -43,6 +43,10 @@ SAMPLE = (
 )
 FLAGS = syscall.DISABLED | syscall.SAMPLE_ID_ALL | syscall.USE_CLOCKID | syscall.WATERMARK
 
+FAULTS_COUNT_UNTIL = (5, 14)
+"""Before, kprobe_fault_handler() (arch/x86/kernel/kprobes/core.c) counts a fault in a probe's fetch as a
+miss, though the event is recorded."""
+
 TASK_KIB = 256
 """KiB a CPU for fork, exec and exit records: some thousand, and they are read each few ms."""
 
@@ -62,6 +66,7 @@ class PerfAttachment:
         self._dynamic: DynamicEvents | None = None
         self._files: tuple[int, int] | None = None  # the limit on open files that was before
         self._profiled: dict[str, int] = {}
+        self._reads_memory = False
         self._streams: dict[int, Stream] = {}
         self._counts_lost = bool(machine.answer("perf.format_lost"))
         self._stopped = False
@@ -167,6 +172,7 @@ class PerfAttachment:
         if self._dynamic is None:
             self._dynamic = DynamicEvents(tracefs.root(self.machine))
         name = f"e{share.clause.ordinal}_{os.getpid()}"
+        self._reads_memory |= any("(" in how for one in plan.fetch for _, how in one)
         fetches = [[f"{field}={how}" for field, how in one] for one in plan.fetch]
         made = self._dynamic.add(plan.kind, name, plan.places[0], fetches[0])
         for place, fetch in zip(plan.places[1:], fetches[1:]):
@@ -287,7 +293,9 @@ class PerfAttachment:
         found = {f"perf ring full on CPU {cpu}": count for cpu, count in lost.items() if count > 0}
         found.update(self._decoder.other_lost)
         if self._profiled and self._dynamic:
-            found.update(_missed(f"{self._dynamic.root}/kprobe_profile", self._profiled))
+            version = tuple(self.machine.fact("kernel.version"))
+            both = self._reads_memory and version < FAULTS_COUNT_UNTIL
+            found.update(_missed(f"{self._dynamic.root}/kprobe_profile", self._profiled, both))
         return found
 
     def stop(self) -> None:
@@ -378,9 +386,13 @@ def _layout(
     return layout, rules
 
 
-def _missed(path: str, events: Mapping[str, int]) -> dict[str, int]:
-    """Probes that hit and could not be handled: third column of kprobe_profile."""
+def _missed(path: str, events: Mapping[str, int], both: bool) -> dict[str, int]:
+    """Probes that hit and could not be handled: third column of kprobe_profile. ``both``: so does memory that
+    couldn't be read."""
     found: dict[str, int] = {}
+    cause = "kprobes missed by the kernel"
+    if both:
+        cause += ", or memory that couldn't be read (this kernel counts both)"
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             rows = [line.split() for line in file]
@@ -388,7 +400,7 @@ def _missed(path: str, events: Mapping[str, int]) -> dict[str, int]:
         return found
     for row in rows:
         if len(row) == 3 and row[0] in events and row[2] != "0":
-            found["kprobes missed by the kernel"] = found.get("kprobes missed by the kernel", 0) + int(row[2])
+            found[cause] = found.get(cause, 0) + int(row[2])
     return found
 
 

@@ -14,6 +14,10 @@ from unitrace.output.text import TextSink
 __all__ = ["Outcome", "run_case"]
 
 
+AMBIGUOUS = "(this kernel counts both)"
+"""How a loss ends that may be none: before 5.14 memory that can't be read counts as a missed probe."""
+
+
 class Outcome(NamedTuple):
     """``state``: "equal", "unequal" or "refused"; ``detail``: the text, or the reason."""
 
@@ -54,8 +58,9 @@ def _traced(case: Case, backend: str, work: Workload) -> Outcome:
         sink = TextSink(kept, quiet=True, resolve=run.resolve, bare="{" not in case.program)
         work.run()
         sink.emit(run.finish())
-    if run.stats.losses:
-        return Outcome("unequal", f"lost {run.stats.losses}")
+    losses = {cause: n for cause, n in run.stats.losses.items() if not cause.endswith(AMBIGUOUS)}
+    if losses:
+        return Outcome("unequal", f"lost {losses}")
     text = kept.data.decode(errors="backslashreplace")
     expected = case.expected() if callable(case.expected) else case.expected
     same = bool(expected.search(text)) if isinstance(expected, re.Pattern) else text == expected
