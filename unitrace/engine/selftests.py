@@ -51,7 +51,9 @@ def tests(engine: Engine, names: tuple[str, ...], taken: Taken) -> Iterator[list
 
 
 def benches(engine: Engine, names: tuple[str, ...], taken: Taken) -> Iterator[list[Out]]:
-    """A result a benchmark: it runs twice as often each time until that takes long enough to tell."""
+    """What the benchmarks print, then a result of each: it runs twice as often each time until that takes
+    long enough to tell."""
+    results: list[Out] = []
     for index, name in enumerate(names):
         run = engine.runner("bench", name)
         count, took = 1000, 0
@@ -63,4 +65,6 @@ def benches(engine: Engine, names: tuple[str, ...], taken: Taken) -> Iterator[li
             if took >= ENOUGH or count >= MOST:
                 break
             count *= 2
-        yield [*taken(), Benched(names, index, took // count, count)]
+        results.append(Benched(names, index, took // count, count))
+        yield taken()
+    yield results
