@@ -72,8 +72,6 @@ def kept(decl: MapDecl) -> Kept:
     elif of.function == "hist":
         bits = of.parameters[0] if of.parameters else 0
         value = 8 * (hist_bucket((1 << 63) - 1, bits) + 1)
-        if bits:  # a power of two: the verifier may lose itself in a comparison (6.18), never in a mask
-            value = 1 << (value - 1).bit_length()
     elif of.function == "lhist":
         low, high, step = of.parameters
         value = 8 * (lhist_bucket(high, low, high, step) + 1)
