@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from unitrace.contract.errors import SpecError
+from unitrace.contract.errors import SpecError, UsageError
 from unitrace.contract.machine import Machine
 from unitrace.contract.types import Enum
 from unitrace.lang import compile_text
+
+from .recorded import compiled
 
 PROGRAM = 'begin { print((getopt("aa", 10, "how many"), getopt("bb", true))); }'
 
@@ -61,3 +63,20 @@ def test_what_stands_behind_exit_is_unreachable() -> None:
 def test_a_whole_probe_from_the_command_line() -> None:
     made = compile_text("$1 { exit() }", Machine(), positional=("i:ms:1",))
     assert [one.probe.kind for one in made.program.clauses] == ["interval"]
+
+
+def test_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BPFTRACE_MAX_STRLEN", "77")
+    monkeypatch.setenv("BPFTRACE_STACK_MODE", "PERF")
+    monkeypatch.setenv("BPFTRACE_UNKNOWN", "not ours")
+    program = compiled("config = { max_strlen=5; max_map_keys=9 } begin { @[1] = 1; }").program
+    assert dict(program.config) == {"max_strlen": 77, "stack_mode": "perf", "max_map_keys": 9}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("MAX_STRLEN", "0"), ("MAX_STRLEN", "x"), ("STACK_MODE", "no"), ("CPP_DEMANGLE", "2")]
+)
+def test_wrong_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"BPFTRACE_{name}", value)
+    with pytest.raises(UsageError, match=f"Invalid value for BPFTRACE_{name}: '{value}'"):
+        compiled("begin { }")

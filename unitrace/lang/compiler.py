@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from unitrace.contract import ir
@@ -107,6 +108,10 @@ class Compiler:
                     )
             except SpecError as error:
                 errors.append(error)
+        if any(name.startswith("BPFTRACE_") for name in os.environ):
+            from .config import by_environment
+
+            by_environment(unit)
         for item in self.tree.items:
             if isinstance(item, ast.MapDeclaration):
                 self.declare(item)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+
+from unitrace.contract.errors import UsageError
 
 from . import ast
 from .source import suggest
@@ -44,6 +47,27 @@ SETTINGS: dict[str, type | tuple[str, ...]] = {
 """Name to the kind of its value, or the words that are allowed."""
 
 _VALUE = re.compile(r'\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s;,}]+)')
+
+
+def by_environment(unit: Unit) -> None:
+    """Take over what BPFTRACE_<NAME> says in the environment: it comes before the config block. Raises
+    UsageError."""
+    for name, kind in SETTINGS.items():
+        text = os.environ.get(f"BPFTRACE_{name.upper()}")
+        if text is None:
+            continue
+        words = kind if isinstance(kind, tuple) else ("0", "1", "false", "true") if kind is bool else ()
+        found = {word.lower(): word for word in words}.get(text.lower())
+        wrong = found is None if words else kind is int and not (text.isdigit() and int(text[:12]) <= 1 << 24)
+        if wrong or (name in ("max_strlen", "max_map_keys") and int(text) < 1):
+            raise UsageError(
+                f"Invalid value for BPFTRACE_{name.upper()}: {text[:40]!r}",
+                remedy=", ".join(words) or f"a number, 1 to {1 << 24}",
+            )
+        if kind is bool:
+            unit.config[name] = found in ("1", "true")
+        else:
+            unit.config[name] = int(text) if kind is int else found or text
 
 
 def configure(unit: Unit, block: ast.Config) -> None:

@@ -45,6 +45,7 @@ class Texts(Builtins):
         values = self.several(node.args)
         value = values[0]
         limit: ir.Expr | None = None
+        written, counted = limit, most
         if len(values) == 2:
             size = self._length(values[1], node)
             if isinstance(size, int):
@@ -54,9 +55,10 @@ class Texts(Builtins):
                         "(see BPFTRACE_MAX_STRLEN)",
                         node,
                     )
-                most = min(most, size + 1)
+                counted, most = max(1, min(most, size)), min(most, size + 1)
             else:
-                limit = rules.fold(ir.Binary(UINT64, "+", rules.cast(size, UINT64), ir.Const(UINT64, 1)))
+                written = rules.cast(size, UINT64)
+                limit = rules.fold(ir.Binary(UINT64, "+", written, ir.Const(UINT64, 1)))
         of = value.type
         if isinstance(of, Str):
             if isinstance(value, ir.Text) and (limit is not None or most < of.length):
@@ -67,7 +69,9 @@ class Texts(Builtins):
                 Str(min(most, of.length)), "str", (value, rules.literal(most) if limit is None else limit)
             )
         if isinstance(of, (Int, Enum)) or (isinstance(of, Pointer) and not isinstance(of.to, Struct)):
-            return ir.Text(Str(most), value, self.space_of(value), limit)
+            # of memory as many bytes are read as it says, the NUL among them; of a string that is
+            # there already so many are kept
+            return ir.Text(Str(counted), value, self.space_of(value), written)
         if isinstance(of, Pointer):
             raise self.fault(
                 "str() expects a string, integer or a pointer type as first argument "
