@@ -156,6 +156,10 @@ class Code:
 
     # --- the end ----------------------------------------------------------------------------------
 
+    def names(self, name: str) -> bool:
+        """Whether ``name`` is one of those that ``link`` must know."""
+        return any(row[4] == name for row in self.rows)
+
     def rename(self, name: str, to: str) -> None:
         """Another name for what ``name`` stood for."""
         self.rows = [(*row[:4], to) if row[4] == name else row for row in self.rows]

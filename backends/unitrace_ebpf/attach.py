@@ -13,12 +13,14 @@ from typing import Any
 
 from unitrace.contract.backend import describe
 from unitrace.contract.errors import BackendError, ProbeError
+from unitrace.contract.ir import Clause
 from unitrace.contract.machine import Machine
 from unitrace.contract.model import Batch, Losses, Place, Snapshot
 from unitrace.contract.offer import Offer, Share
 from unitrace.kernel import cpus
 
 from . import maps, snapshot, syscall
+from .asm import Code
 from .compile.aggregates import zeros, zeros_of
 from .compile.program import NO_SCRATCH, SCRATCH, SWITCH, Compiled, Layout, scratch_map
 from .hang import Hanger
@@ -56,6 +58,7 @@ class Attached:
         self.zeroed: set[str] = set()
         self.rings: list[tuple[Ring | PerfBuffer, dict[int, dict[str, Place]]]] = []
         self.records: dict[str, int] = {}  # a record's ring and its size there, by its own size
+        self.linked: dict[int, bytes] = {}
         self.hung: dict[str, int] = {}  # clauses at each probe
         self.programs: dict[tuple[int, int, tuple[int, int], bytes, int], int] = {}
         self.missed_before: dict[int, int] = {}
@@ -151,11 +154,7 @@ class Attached:
 
     def _load(self, number: int, one: Share) -> None:
         plan, clause = _plan(one), one.clause
-        names = {**self.names, **self.records, "clause": clause.ordinal}
-        try:
-            linked = plan.compiled.code.link(names)
-        except ValueError as error:
-            raise BackendError(f"the program of {describe(clause.probe)} is too long: {error}") from None
+        linked = self._linked(plan.compiled.code, clause)
         expected = plan.mechanism.expected
         place = describe(clause.probe)
         nth = self.hung[place] = self.hung.get(place, 0) + 1  # a program hangs only once on a tracepoint
@@ -173,6 +172,19 @@ class Attached:
             self.hanger.hang(clause.probe, plan.mechanism.name, loaded, clause.ordinal)
         except OSError as error:
             raise _refused(one, error) from None
+
+    def _linked(self, code: Code, clause: Clause) -> bytes:
+        """A program's bytes; the same for all clauses that share it, where they come by a cookie."""
+        found = self.linked.get(id(code))
+        if found is None:
+            names = {**self.names, **self.records, "clause": clause.ordinal}
+            try:
+                found = code.link(names)
+            except ValueError as error:
+                raise BackendError(f"the program of {describe(clause.probe)} is too long: {error}") from None
+            if not code.names("clause"):
+                self.linked[id(code)] = found
+        return found
 
     # --- contract.backend.Attachment ----------------------------------------------------------------
 

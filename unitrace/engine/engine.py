@@ -264,7 +264,9 @@ class Engine:
         if self._resolver is None:
             from .resolve import Resolver
 
-            self._resolver = Resolver(self._runtime.to_wall)
+            probes = (clause.probe for clause in self.program.clauses)
+            files = dict.fromkeys(one.scope for one in probes if one.kind in ("uprobe", "uretprobe", "usdt"))
+            self._resolver = Resolver(self._runtime.to_wall, tuple(files))
         return self._resolver(of, value)
 
     def finish(self) -> None:

@@ -25,8 +25,11 @@ EMPTY: Table = ([], [])
 class Resolver:
     """Renders one value of a type that numbers alone don't say; call it with (type, value)."""
 
-    def __init__(self, to_wall: int) -> None:
+    def __init__(self, to_wall: int, files: tuple[str, ...] = ()) -> None:
+        """``files``: the programs that are probed, for addresses of processes that are gone by now."""
         self._to_wall = to_wall
+        self._programs = files
+        self._fixed: list[tuple[int, int, bytes]] | None = None
         self._kernel: Table | None = None
         self._files: dict[str, Table] = {}
         self._places: dict[int, list[tuple[int, int, int, str]]] = {}
@@ -80,11 +83,20 @@ class Resolver:
     def _in_process(self, address: int, pid: int) -> tuple[bytes, int] | None:
         found = self._mapped(address, pid)
         if found is None:
-            return None
+            return None if self._places.get(pid) else self._in_programs(address)
         start, offset, path = found
         if path not in self._files:
             self._files[path] = _file_symbols(path)
         return _nearest(self._files[path], address - start + offset)
+
+    def _in_programs(self, address: int) -> tuple[bytes, int] | None:
+        """The function at ``address`` in a probed program that is always loaded at the same place."""
+        if self._fixed is None:
+            self._fixed = sorted(one for path in self._programs for one in _fixed_symbols(path))
+        at = bisect_right(self._fixed, (address, 1 << 64, b"")) - 1
+        if at < 0 or address >= self._fixed[at][1]:
+            return None
+        return self._fixed[at][2], address - self._fixed[at][0]
 
     def _mapped(self, address: int, pid: int) -> tuple[int, int, str] | None:
         """The mapping that holds ``address``: its start, its offset in the file, the file. What a process
@@ -198,6 +210,21 @@ def _mappings(pid: int) -> list[tuple[int, int, int, str]]:
     except OSError:
         pass
     return made
+
+
+def _fixed_symbols(path: str) -> list[tuple[int, int, bytes]]:
+    """(address, end, name) of the functions of a program of type ET_EXEC (2); of others none."""
+    from unitrace.contract.errors import UnitraceError
+    from unitrace.kernel import elf
+
+    try:
+        with elf.Elf(path) as file:
+            if file.type != 2:
+                return []
+        found = (one for one in elf.symbols(path) if one.is_func)
+        return [(one.address, one.address + one.size, one.name.encode()) for one in found]
+    except (OSError, UnitraceError, ValueError):
+        return []
 
 
 def _file_symbols(path: str) -> Table:
