@@ -11,6 +11,7 @@ from unitrace.contract.ir import Call, Clause, Expr, Field, Load, Probe, Site, T
 from unitrace.contract.machine import Machine
 from unitrace.contract.model import Column
 from unitrace.contract.offer import Request, Share, conjuncts, share
+from unitrace.contract.probes import BY_NAME
 from unitrace.contract.types import Enum, Int, Pointer, Str
 from unitrace.kernel import statics
 from unitrace.kernel.arch import Architecture, architecture
@@ -44,6 +45,8 @@ def function(machine: Machine, request: Request, clause: Clause) -> tuple[Share,
     user = probe.kind in ("uprobe", "uretprobe")
     missing = first_missing(machine, USER_PROBES if user else KERNEL_PROBES)
     if not missing:
+        if not user and probe.name and not probe.offset and machine.answer("ftrace.fprobe_events"):
+            return _fprobe(machine, request, clause)
         raise Impossible(missing.reason, missing.remedy)
     if user:
         place, how, cost = f"{probe.scope}:{probe.address:#x}", "uprobe event", UPROBE_NS
@@ -60,6 +63,34 @@ def function(machine: Machine, request: Request, clause: Clause) -> tuple[Share,
         _fetched(machine, clause, arguments, tap, how),
         cost,
     )
+
+
+def _fprobe(machine: Machine, request: Request, clause: Clause) -> tuple[Share, int]:
+    """The share of a clause on a kernel function where there are no kprobes: an fprobe event. Its arguments
+    have numbers instead of registers (6.14 has no others)."""
+    probe = clause.probe
+    returns = BY_NAME[probe.kind].returns
+
+    def numbered(site: Site) -> str | None:
+        if site.name in ("register", "sarg"):
+            raise Unfetchable(f"an fprobe event has no {site.name}", "a kernel with kprobes")
+        number: object = site.key
+        if site.name == "args":
+            number = next((field.offset for field in probe.fields if field.name == site.key), None)
+        if site.name not in ("arg", "args") or returns or not isinstance(number, int):
+            return None
+        return f"$arg{number + 1}"
+
+    arguments = Arguments(machine, probe, _architecture(machine), numbered)
+    place = f"{probe.name}%return" if returns else probe.name
+    tap = Tap("f", "", probe.name, (place,), (), "", ())
+    kept = _kept(machine, request, clause, arguments, tap)
+    if kept is not None:
+        return kept
+    one = _fetched(machine, clause, [arguments], tap, "fprobe event")
+    if isinstance(one.plan, Tap) and one.plan.has("kstack"):
+        raise Impossible("an fprobe event's stack begins at another instruction than a kprobe's")
+    return one, KPROBE_NS
 
 
 def static(machine: Machine, request: Request, clause: Clause) -> tuple[Share, int]:

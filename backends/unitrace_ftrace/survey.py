@@ -95,6 +95,22 @@ def _eprobes(machine: Machine) -> Answer:
     return missing
 
 
+@fact("ftrace.fprobe_events", "whether functions can be probed without kprobes (fprobe events, 6.5)")
+def _fprobe_events(machine: Machine) -> Answer:
+    answer = in_tracefs(
+        machine, "dynamic_events", "this kernel has no dynamic events", "", os.O_WRONLY | os.O_APPEND
+    )
+    if not answer:
+        return answer
+    try:
+        readme = machine.read(f"{tracefs.root(machine)}/README")
+    except OSError as error:
+        return Answer(error.errno or errno.EIO, f"README: {error.strerror}")
+    if " f[:" not in readme and "\tf[:" not in readme:
+        return Answer(errno.ENOENT, "this kernel has no fprobe events", "a kernel from 6.5 on")
+    return Answer()
+
+
 @fact("ftrace.filters", "whether the kernel filters events")
 def _filters(machine: Machine) -> Answer:
     return in_tracefs(
@@ -169,14 +185,16 @@ def supports(machine: Machine) -> list[Support]:
         answer = first_missing(machine, facts) if stream else stream
         return Support(thing, answer, how)
 
-    kprobes = ("ftrace.kprobe_events", "kprobes.armed")
+    kprobes: tuple[str, ...] = ("ftrace.kprobe_events", "kprobes.armed")
+    if not first_missing(machine, kprobes) and machine.answer("ftrace.fprobe_events"):
+        kprobes = ("ftrace.fprobe_events",)
     return [
         line("tracepoint", "events in an instance"),
         line("syscall", "syscalls tracepoints"),
-        line("kprobe", "kprobe events", *kprobes),
-        line("kretprobe", "kprobe events", *kprobes),
-        line("fentry", "kprobe events", *kprobes),
-        line("fexit", "kprobe events", *kprobes),
+        line("kprobe", "kprobe events, else fprobe events", *kprobes),
+        line("kretprobe", "kprobe events, else fprobe events", *kprobes),
+        line("fentry", "kprobe events, else fprobe events", *kprobes),
+        line("fexit", "kprobe events, else fprobe events", *kprobes),
         line("uprobe", "uprobe events", "ftrace.uprobe_events"),
         line("uretprobe", "uprobe events", "ftrace.uprobe_events"),
         line("usdt", "uprobe events at the file's notes", "ftrace.uprobe_events"),

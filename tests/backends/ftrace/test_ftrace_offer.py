@@ -22,7 +22,7 @@ from unitrace.contract.offer import (
     conjuncts,
     join,
 )
-from unitrace.contract.types import BOOL, COMM, INT32, INT64, UINT32, UINT64, Int, Pointer, Str
+from unitrace.contract.types import BOOL, COMM, INT32, INT64, UINT32, UINT64, Int, Pointer, Stack, Str
 
 DEFAULT = Options()
 ROOT = "/sys/kernel/tracing"
@@ -197,6 +197,24 @@ def test_function_arguments() -> None:
     ]
     name = next(name for name, text in plan.fetch[0] if text == "%cx:s64")
     assert plan.filter == f"({name} == -1)"
+
+
+def test_functions_without_kprobes() -> None:
+    on = machine(ftrace__kprobe_events="none")
+    assert "none" in refused(on, clause(Probe("kprobe", "", "f"), (TID,))).reason
+    on.known["ftrace.fprobe_events"] = Answer()
+    text = Text(Str(64), Site(INT64, "arg", 1), "user")
+    (share,) = taken(on, clause(Probe("kprobe", "", "f"), (text, Site(INT64, "arg", 0)))).shares
+    assert (tap(share).kind, tap(share).places) == ("f", ("f",))
+    assert [how for _, how in tap(share).fetch[0]] == ["+0($arg2):ustring", "$arg1:s64"]
+    (share,) = taken(on, clause(Probe("kretprobe", "", "f"), (Site(INT64, "retval"),))).shares
+    assert tap(share).places == ("f%return",) and tap(share).fetch[0][0][1] == "$retval:s64"
+    for probe, site in (
+        (Probe("kprobe", "", "f", 4), TID),
+        (Probe("kprobe", "", "f"), Site(UINT64, "register", "sp")),
+        (Probe("kprobe", "", "f"), Site(Stack("kernel"), "kstack")),
+    ):
+        assert refused(on, clause(probe, (site,))).reason
 
 
 def test_strings_through_pointers() -> None:
