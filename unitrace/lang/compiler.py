@@ -85,15 +85,6 @@ class Compiler:
     def definitions(self) -> None:
         """Config, C definitions, macros, map declarations."""
         unit, errors = self.unit, self.unit.errors
-        self._definitions(errors)
-        given = {name: word for name, word in os.environ.items() if name.startswith("BPFTRACE_")}
-        if given:
-            from .config import environment
-
-            environment(unit, given)
-
-    def _definitions(self, errors: list[SpecError]) -> None:
-        unit = self.unit
         for item in self.tree.items:
             try:
                 if isinstance(item, ast.Config):

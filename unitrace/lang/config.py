@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-
-from unitrace.contract.errors import UsageError
 
 from unitrace.contract.errors import UsageError
 
@@ -14,7 +11,7 @@ from . import ast
 from .source import suggest
 from .state import Unit
 
-__all__ = ["SETTINGS", "configure", "environment"]
+__all__ = ["SETTINGS", "configure"]
 
 _UNSTABLE = ("error", "warn", "enable")
 
@@ -105,23 +102,3 @@ def configure(unit: Unit, block: ast.Config) -> None:
             unit.config[name] = value
         else:
             unit.config[name] = value
-
-
-def environment(unit: Unit, given: Mapping[str, str]) -> None:
-    """Take over what the environment sets (BPFTRACE_STACK_MODE=raw, ...): it goes before the program's own
-    settings. A value that isn't one is an error."""
-    for variable, word in given.items():
-        name = variable.removeprefix("BPFTRACE_").lower()
-        kind = SETTINGS.get(name)
-        if name == variable.lower() or kind is None:
-            continue
-        value: int | bool | str | None = word
-        if isinstance(kind, tuple):
-            value = {one.lower(): one for one in kind}.get(word.lower())
-        elif kind is bool:
-            value = {"0": False, "1": True, "false": False, "true": True}.get(word.lower())
-        elif kind is int:
-            value = int(word) if word.isdigit() else None
-        if value is None:
-            raise UsageError(f"Invalid value for {variable}. Found: {word}.")
-        unit.config[name] = value
