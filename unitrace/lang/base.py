@@ -182,7 +182,9 @@ class Base:
         return made.value
 
     def literal_text(self, node: ast.Expr, function: str, which: str = "first") -> bytes:
-        """The value of a constant string."""
+        """The value of a constant string; one that is written out may be of any length."""
+        if isinstance(node, ast.String):
+            return node.value.split(b"\0", 1)[0]
         made = self.expr(node)
         if not isinstance(made, ir.Const) or not isinstance(made.value, bytes):
             if isinstance(node, ast.Positional):
