@@ -179,6 +179,31 @@ CASES = (
         ended(lines("@long: 1", "@took: 10")),
     ),
     Case(
+        "a tuple kept from entry to exit",
+        ENTER
+        + " { @a[tid] = ((int64)args.offset, (comm, (uint8)args.whence)); } "
+        + LEAVE
+        + ' { $t = @a[tid]; if (has_key(@a, tid)) { printf("%lld ", $t.0); printf("%s %d\\n", $t.1.0 == comm ? "same" : "other", $t.1.1); } '
+        "delete(@a, tid); }",
+        lseeks,
+        lines(*(f"{offset} same {whence}" for offset, whence in PAIRS)) + ended(),
+    ),
+    Case(
+        "loops",
+        ENTER
+        + " { $n = 0; while ($n < (int64)args.whence) { $n++; if ($n == 4) { break; } @turn[tid, $n] = $n; } "
+        "for $i : 0..3 { if ($i == 1) { continue; } @times[$i] = count(); } unroll (2) { @twice = count(); } } "
+        "END { clear(@turn); }",
+        lseeks,
+        ended(lines("@times[0]: 10", "@times[2]: 10", "@twice: 20")),
+    ),
+    Case(
+        "exit ends what maps count",
+        ENTER + " { @seen = count(); if (args.whence == 5) { exit(); } }",
+        lseeks,
+        ended(lines(f"@seen: {WHENCES.index(5) + 1}")),
+    ),
+    Case(
         "two probes, one clause",
         "tracepoint:syscalls:sys_enter_lseek, tracepoint:syscalls:sys_exit_lseek /pid == PID/ { @[probe] = count(); }",
         lseeks,

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from unitrace.contract.ir import Act, Assign, Binary, Clause, Const, Expr, ForRange, Load, Show, Stmt
+from unitrace.contract.ir import (
+    Act,
+    Assign,
+    Binary,
+    Clause,
+    Const,
+    Expr,
+    ForRange,
+    Load,
+    Loop,
+    Show,
+    Stmt,
+    Unroll,
+)
 from unitrace.contract.model import Column, Place
 from unitrace.contract.offer import Sent, walk
 from unitrace.contract.record import Record
@@ -111,15 +124,18 @@ class Program(Sends):
         code.mov(R6, R1)
         if switch:
             self._switch()
-            if any(_may_divide(one) for one in walk((accepted, later))):
+            divides = any(_may_divide(one) for one in walk((accepted, later)))
+            if divides or self.looped:
                 # 0, but the verifier shall not know it: it would follow each number that this can become
                 code.alui("-", R0, 1)
                 code.const(R1, 0x9E3779B97F4A7C15)
                 code.alu("*", R0, R1)
+                self.opaque = self.spill()
+            if divides:
                 self.divided = self.spill()
         if self.context.kind == "iter":  # the last call, after all objects, has none: task_seq_stop() etc.
             code.load(R0, R6, 8, 8)
-            code.jump_ifi("==", R0, 0, self.end)
+            code.jump_ifi("==", R0, 0, self.out)
         if self.context.tgid:
             code.call("get_current_pid_tgid")
             code.alui(">>", R0, 32)
@@ -355,6 +371,7 @@ def _whole(
     made.plans = plans
     made.clause, made.next_ordinal, made.lax = clause, ordinal, lax
     made.warns = True
+    made.looped = _looped(clause.body)
     made.open(accepted, clause.body)
     for name, types in _variables(clause.body).items():
         made.declare(name, types)
@@ -404,6 +421,12 @@ def _variables(body: tuple[Stmt, ...]) -> dict[str, list[Type]]:
         elif isinstance(stmt, ForRange):
             found.setdefault(stmt.name, []).append(stmt.low.type)
     return found
+
+
+def _looped(body: tuple[Stmt, ...]) -> frozenset[str]:
+    """The variables that are assigned in a loop which the verifier won't walk through turn by turn."""
+    loops = [one for one in statements(body) if isinstance(one, (Loop, ForRange, Unroll))]
+    return frozenset(one.name for loop in loops for one in statements(loop.body) if isinstance(one, Assign))
 
 
 def _may_divide(expr: Expr) -> bool:

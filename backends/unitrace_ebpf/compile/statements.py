@@ -20,7 +20,7 @@ from unitrace.contract.ir import (
 )  # fmt: skip
 from unitrace.contract.types import Type
 
-from ..asm import FP, R0, Label
+from ..asm import FP, R0, R1, Label
 from .base import CannotCompile, shape
 from .layouts import in_register, slot
 from .tables import Tables
@@ -30,9 +30,12 @@ __all__ = ["Statements"]
 
 
 class Statements(Tables):
-    """``end``: where a clause returns to. ``loops``: where break and continue lead, innermost last."""
+    """``end``: where a clause returns to. ``loops``: where break and continue lead, innermost last.
+    ``looped``: variables that change in loops; ``opaque``: the slot of a zero unknown to the verifier."""
 
     end: Label
+    looped: frozenset[str] = frozenset()
+    opaque = 0
 
     def __init__(self, *args: object, **named: object) -> None:
         super().__init__(*args, **named)
@@ -98,7 +101,9 @@ class Statements(Tables):
         if all(map(in_register, types)):
             held = self.frame.take()
             self.variables[name] = held
-            self.code.storei(FP, held, 0, 8)
+            self.code.alui("mov", R0, 0)
+            self._veil(name)
+            self.code.store(FP, held, R0, 8)
             return
         parts = [slot(one) for one in types]
         widest = max(parts, key=lambda one: one.size)
@@ -112,12 +117,20 @@ class Statements(Tables):
         self.places[name] = Where(base, at, widest)
         self.clear(base, at, widest.size)
 
+    def _veil(self, name: str) -> None:
+        """R0 as it is, but no number that the verifier knows: of a variable that a loop changes it would
+        follow each value."""
+        if name in self.looped and self.abilities.callbacks:
+            self.code.load(R1, FP, self.opaque, 8)
+            self.code.alu("+", R0, R1)
+
     def _assign(self, stmt: Assign) -> None:
         """An integer variable lives in a slot; one that is set only here or there starts as zero."""
         held = self.variables.get(stmt.name)
         if held is not None:
             shape(stmt.value.type)
             self.scalar(stmt.value)
+            self._veil(stmt.name)
             self.code.store(FP, held, R0, 8)
             return
         where = self.places[stmt.name]
