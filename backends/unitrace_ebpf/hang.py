@@ -66,8 +66,9 @@ class Hanger:
 
     def _kprobe_pmu(self, probe: Probe, load: Loader) -> None:
         returns = probe.kind == "kretprobe"
+        name, offset = ("", probe.address) if probe.address else (probe.name, probe.offset)
         self._on_event(
-            lambda: perf_event.dynamic_pmu("kprobe", probe.name, probe.offset, returns=returns),
+            lambda: perf_event.dynamic_pmu("kprobe", name, offset, returns=returns),
             load(syscall.KPROBE),
         )
 
@@ -126,8 +127,9 @@ class Hanger:
                 os.close(reader)
 
     def _kprobe_event(self, probe: Probe, load: Loader) -> None:
-        place = f"{probe.scope}:{probe.name}" if probe.scope else probe.name
-        self._dynamic(probe, "r" if probe.kind == "kretprobe" else "p", f"{place}+{probe.offset}", load)
+        place = f"{probe.scope}:{probe.name}" if probe.scope not in ("", "vmlinux") else probe.name
+        at = f"0x{probe.address:x}" if probe.address else f"{place}+{probe.offset}"
+        self._dynamic(probe, "r" if probe.kind == "kretprobe" else "p", at, load)
 
     def _uprobe_event(self, probe: Probe, load: Loader) -> None:
         for at, counter in _places(probe):

@@ -53,10 +53,12 @@ def tracepoint(number: int) -> int:
 
 def dynamic_pmu(pmu: str, target: str, offset: int, *, returns: bool, counter: int = 0) -> int:
     """A probe by the kprobe or uprobe PMU (4.17): a function's name or a file's path, and an offset;
-    ``counter``: where in the file a semaphore is, to be raised meanwhile (4.20, ref_ctr_offset)."""
+    without a name an address. ``counter``: where in the file a semaphore is, to be raised meanwhile (4.20,
+    ref_ctr_offset)."""
     name = ctypes.create_string_buffer(os.fsencode(target))
+    place = ctypes.addressof(name) if target else 0
     bits = counter << 32 | returns  # format/ref_ctr_offset is config:32-63, format/retprobe config:0
-    return _open(pmu_type(pmu), bits, config1=ctypes.addressof(name), config2=offset)
+    return _open(pmu_type(pmu), bits, config1=place, config2=offset)
 
 
 def sampled(

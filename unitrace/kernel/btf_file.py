@@ -11,6 +11,7 @@ import mmap
 import os
 import struct
 from bisect import bisect_left
+from itertools import accumulate
 
 from . import cache
 
@@ -27,14 +28,20 @@ _EACH = {STRUCT: 3, UNION: 3, ENUM: 2, FUNC_PROTO: 2, DATASEC: 3, ENUM64: 3}
 _NAMED = (STRUCT, UNION, ENUM, TYPEDEF, FWD, ENUM64)
 
 
+TABLE_FROM = 64
+"""Names from which on a table of all strings (50 ms, 15 MB) is quicker than looking for each (2 ms)."""
+
+
 class Btf:
     """One BTF blob. ``base``: the kernel's own, where this is a module's: numbers and string offsets go
     on from the base's. Type 0 is void. ValueError where it is no BTF that we know."""
 
     __slots__ = (
+        "_asked",
         "_enumerators",
         "_functions",
         "_named",
+        "_names",
         "_offsets",
         "_raw",
         "_string_base",
@@ -54,6 +61,8 @@ class Btf:
         if magic != 0xEB9F or version != 1:
             raise ValueError("not BTF")
         self.base, self._raw = base, raw
+        self._asked = 0
+        self._names: dict[bytes, int] | None = None
         self._words = memoryview(raw)[header + types : header + types + length].cast("I")
         self._strings, self._string_length = header + strings, string_length
         self.first = len(base) if base else 1
@@ -159,11 +168,23 @@ class Btf:
         return found
 
     def offset_of(self, name: str) -> int:
+        self._asked += 1
+        if self._asked > TABLE_FROM:
+            return self._by_table(name)
         wanted, start = b"\0" + name.encode() + b"\0", self._strings
         at = self._raw.find(wanted, start, start + self._string_length)
         if at >= 0:
             return int(self._string_base + at + 1 - start)
         return -1 if self.base is None else int(self.base.offset_of(name))
+
+    def _by_table(self, name: str) -> int:
+        """The same from a table of all strings, which pays where many are asked for."""
+        if self._names is None:
+            strings = bytes(self._raw[self._strings : self._strings + self._string_length]).split(b"\0")
+            starts = accumulate((len(one) + 1 for one in strings), initial=self._string_base)
+            self._names = dict(zip(strings, starts))
+        found = self._names.get(name.encode(), -1)
+        return found if found >= 0 or self.base is None else self.base.offset_of(name)
 
 
 _loaded: dict[str, Btf | None] = {}
