@@ -58,12 +58,15 @@ def tried(path: Path, machine: Machine, backends: dict[str, Backend]) -> Tool:
         tool.fault = _said(error)
         return tool
     tool.milliseconds = (time.perf_counter() - begun) * 1000
+    chosen: tuple[str, ...] = ()
     try:
         chosen = choose(program, backends, machine, Options()).backends
         tool.chosen = "+".join(chosen) or "none needed"
     except UnitraceError:
         pass  # each backend's own reason follows
     for name, backend in backends.items():
+        if chosen == (name,):
+            continue  # it takes the whole program
         if reason := _refusal(program, name, backend, machine):
             tool.refusals[name] = reason
     return tool
