@@ -79,7 +79,11 @@ def _share_line(share: Share) -> str:
     if total:
         parts.append(f"predicate in the kernel: {'all' if taken == total else f'{taken} of {total} parts'}")
     if share.residual is None:
-        parts.append("maps kept in the kernel")
+        parts.append("all of it in the kernel" if share.sends else "maps kept in the kernel")
+        sent = [stmt for one in share.sends for stmt in one.clause.body]
+        acts = dict.fromkeys(_verb(stmt) if isinstance(stmt, (Act, Show)) else "warnings" for stmt in sent)
+        if acts:
+            parts.append("user space: " + ", ".join(acts))
     else:
         names = [column.name for column in share.columns if column.name != "nsecs"]
         if names:
