@@ -92,6 +92,9 @@ class Attached:
         instance = self._instance = Instance(self._root, buffer_kib)
         if any(isinstance(tap, Tap) and tap.reads_memory for _, tap in taps):
             instance.enlarge_pages(STRINGS_KIB)
+        stacked = any(isinstance(tap, Tap) and tap.has("kstack") for _, tap in taps)
+        if stacked:  # every event of an instance has one then, the tasks' too
+            instance.write("options/stacktrace", "1")
         follow = any(isinstance(tap, Tap) and (tap.pid or tap.has("comm", "pid", "pair")) for _, tap in taps)
         if follow:
             self._follower = Follower(self._machine)
@@ -113,9 +116,6 @@ class Attached:
         for event, text in filters.items():
             if text:
                 instance.write(f"events/{event}/filter", text)
-        stacked = any(isinstance(tap, Tap) and tap.has("kstack") for _, tap in taps)
-        if stacked:  # every event of an instance has one then
-            instance.write("options/stacktrace", "1")
         self._enable(filters)
         layout = parse_header_page(instance.read("events/header_page"))
         self._reader = Reader([], streams, self._follower)

@@ -172,6 +172,11 @@ def supports(machine: Machine) -> Sequence[Support]:
         best = Answer() if ways else (events if pmu.errno == errno.ENODEV else pmu)
         how = ", else ".join(ways)
         rows += [Support(kind, best, how), Support(kind.replace("probe", "retprobe"), best, how)]
+    static = answer("perf.uprobe_events")
+    rows.append(Support("usdt", static, "uprobe events at the file's notes"))
+    rows.append(Support("profile", answer("perf.software"), "cpu-clock"))
+    rows.append(Support("watchpoint", answer("perf.software"), "breakpoints of the CPU"))
+    rows.append(Support("stacks", answer("perf.software"), "call chains"))
     rows.append(Support("software", answer("perf.software"), "clock, faults, context switches"))
     rows.append(Support("hardware", answer("perf.hardware"), "hardware counters"))
     rows.append(Support("filter", answer("perf.set_filter"), "PERF_EVENT_IOC_SET_FILTER"))
@@ -179,9 +184,7 @@ def supports(machine: Machine) -> Sequence[Support]:
     rows.append(Support("clock", answer("perf.clockid"), "CLOCK_MONOTONIC"))
     rows.append(Support("lost by event", answer("perf.format_lost"), "PERF_FORMAT_LOST"))
     rows.append(
-        Support(
-            "aggregate", Answer(errno.EOPNOTSUPP, "perf keeps no maps in the kernel"), "done in user space"
-        )
+        Support("maps in the kernel", answer("perf.software"), "counting mode for a count without a key")
     )
     return rows
 
