@@ -37,9 +37,19 @@ def address(machine: Machine, name: str) -> int:
     """The address of a kernel function, by /proc/kallsyms; 0 where it isn't there or hidden."""
     if not machine.live:
         return 0
-    with open("/proc/kallsyms", "rb") as file:
-        found = re.search(rb"^([0-9a-f]+) [tTwW] %s$" % re.escape(name.encode()), file.read(), re.M)
-    return int(found[1], 16) if found else 0
+    if name not in _addresses and len(_addresses) > 2:  # many are asked for: all at once
+        with open("/proc/kallsyms", "rb") as file:
+            for at, symbol in reversed(re.findall(rb"^([0-9a-f]+) [tTwW] (\S+)$", file.read(), re.M)):
+                _addresses[symbol.decode(errors="replace")] = int(at, 16)
+        _addresses.setdefault(name, 0)
+    if name not in _addresses:
+        with open("/proc/kallsyms", "rb") as file:
+            found = re.search(rb"^([0-9a-f]+) [tTwW] %s$" % re.escape(name.encode()), file.read(), re.M)
+        _addresses[name] = int(found[1], 16) if found else 0
+    return _addresses[name]
+
+
+_addresses: dict[str, int] = {}
 
 
 def modules_of(machine: Machine, name: str) -> list[str]:
