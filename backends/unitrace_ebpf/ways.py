@@ -48,7 +48,7 @@ _UPROBE_EVENT = Mechanism("uprobe_event", "tracefs uprobe event", ("bpf.kprobe",
 
 
 def _sampled(fact: str) -> tuple[Mechanism, ...]:
-    return (Mechanism("sampled", "BPF on perf events", (fact,), 400, syscall.PERF_EVENT),)
+    return (Mechanism("sampled", "BPF on perf events", (fact,), 100, syscall.PERF_EVENT),)
 
 
 def _traced(name: str, expected: int) -> tuple[Mechanism, ...]:
