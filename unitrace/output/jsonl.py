@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,7 @@ class JsonLinesSink(Plain):
                 "type": "header",
                 "unitrace": __version__,
                 "backend": list(run.plan.backends),
-                "kernel": run.compiled.machine.fact("kernel.release"),
+                "kernel": os.uname().release,
                 "probes": [clause.probe.label or clause.probe.written for clause in run.program.clauses],
                 "exact": all(part.offer.exact for part in run.plan.parts),
                 "caveats": [text for part in run.plan.parts for text in part.offer.caveats],
