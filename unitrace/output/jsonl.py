@@ -58,9 +58,6 @@ class JsonLinesSink(Plain):
 
     def __enter__(self) -> JsonLinesSink:
         from unitrace import __version__
-        from unitrace.kernel import (
-            survey as survey,
-        )  # registers the fact; a program of begin alone needs no other
 
         run = self._run
         self._write(
