@@ -29,7 +29,7 @@ from .compile.stacks import READERS
 from .maps import Kept, kept
 from .races import by_thread, racy
 from .survey import abilities, version
-from .ways import MANY, MECHANISMS, RAW, Mechanism, context, has_cookies, own, way
+from .ways import KERNEL_FUNCTIONS, MANY, MECHANISMS, RAW, Mechanism, context, has_cookies, own, way
 
 __all__ = ["MECHANISMS", "Mechanism", "Plan", "offer"]
 
@@ -178,7 +178,7 @@ class _Offering:
 
     def _address(self, probe: Probe) -> int:
         """A kernel function's address where no helper tells it (before 5.15); 0 where it isn't needed."""
-        if "func" not in self.sites or probe.kind not in ("kprobe", "kretprobe") or self.abilities.func_ip:
+        if "func" not in self.sites or probe.kind not in KERNEL_FUNCTIONS or self.abilities.func_ip:
             return 0
         from unitrace.kernel.functions import address
 

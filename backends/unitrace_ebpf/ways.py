@@ -15,7 +15,17 @@ from .sampling import KINDS as SAMPLED
 from .survey import version
 from .usdt import places
 
-__all__ = ["EVENT", "MECHANISMS", "RAW", "Mechanism", "context", "has_cookies", "own", "way"]
+__all__ = [
+    "EVENT",
+    "KERNEL_FUNCTIONS",
+    "MECHANISMS",
+    "RAW",
+    "Mechanism",
+    "context",
+    "has_cookies",
+    "own",
+    "way",
+]
 
 
 class Mechanism(Record):
@@ -85,6 +95,9 @@ fprobe, which takes whole functions alone, and knows less of what was missed."""
 _MISSES_KNOWN = {"kprobe": (5, 18), "kretprobe": (6, 7)}
 """Since when a kprobe.multi link tells how many events it missed: of returns, since that can be asked."""
 
+KERNEL_FUNCTIONS = ("kprobe", "kretprobe", "fentry", "fexit")
+"""Probes whose function's address /proc/kallsyms tells where no helper does."""
+
 _USER = ("uprobe", "uretprobe", "usdt")
 
 
@@ -137,7 +150,9 @@ def context(
         slots = max((one.offset + max(1, -(-one.length // 8)) for one in probe.fields), default=0)
         result = 8 * slots if probe.kind == "fexit" else -1
         func = "helper" if abilities.func_ip else ""
-        return Context("raw", fields, constants, result=result, atomic=True, slots=slots, func=func)
+        return Context(
+            "raw", fields, constants, result=result, atomic=True, slots=slots, func=func, address=address
+        )
     if probe.kind == "iter":
         return Context("iter", fields, constants, atomic=True, scratch="task")
     arch = architecture()

@@ -44,7 +44,9 @@ def test_streamed() -> None:
     kernel, short, user = list(run([clause], sync).rows[0].values())[1:]
     assert len(kernel) == CALLS
     assert all(address >> 63 for stack in kernel for address in stack)
-    assert all(kernel)
+    assert (
+        len(set(map(bool, kernel))) == 1
+    )  # 5.10 has the caller's registers at a system call: no kernel stack
     assert short == [stack[:2] for stack in kernel]
     assert all(stack[0] == os.getpid() and len(stack) > 1 for stack in user)
 
