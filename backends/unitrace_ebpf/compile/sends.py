@@ -125,6 +125,8 @@ class Sends(Loops):
 
     def switch_off(self) -> None:
         """exit(): nothing runs after it, on any CPU."""
+        if not self.abilities.direct_values:
+            raise CannotCompile("exit() (kernel 5.2)")
         self.code.map_value(R1, "map:switch")
         self.code.storei(R1, 0, 0, 4)
 
