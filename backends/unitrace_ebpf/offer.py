@@ -108,6 +108,7 @@ class _Offering:
         self.wholes: dict[int, tuple[Compiled, bool, tuple[tuple[str, int], ...]]] = {}
         self.compiled: dict[object, tuple[Compiled, bool] | CannotCompile] = {}
         self.reasons: dict[int, str] = {}
+        self.used = {clause.ordinal: maps_used(clause) for clause in request.clauses}
         self.races: dict[int, str] = {}
         self.next_ordinal = request.spare
         self.lax = False
@@ -145,7 +146,7 @@ class _Offering:
         if not _streamable(clause):
             return True
         ends = any(isinstance(stmt, Act) and stmt.name == "exit" for stmt in statements(clause.body))
-        return ends and bool(self.wholes) and not maps_used(clause)
+        return ends and bool(self.wholes) and not self.used[clause.ordinal]
 
     def _way(self, clause: Clause) -> Mechanism:
         """How the probe is reached here."""
@@ -212,7 +213,7 @@ class _Offering:
     def _spoils(self, clause: Clause, plans: dict[str, tuple[Kept, int]]) -> frozenset[str]:
         """The maps that can't be kept because this clause can't run whole. Its program otherwise."""
         self.wholes.pop(clause.ordinal, None)
-        used = maps_used(clause)
+        used = self.used[clause.ordinal]
         if used and not (used <= set(plans) and self._whole(clause, plans)):
             return used & set(plans)
         return frozenset()
@@ -220,7 +221,7 @@ class _Offering:
     def _whole(self, clause: Clause, plans: dict[str, tuple[Kept, int]]) -> bool:
         """Whether the clause runs in the kernel, to its last statement."""
         key = self._key(clause)
-        used = tuple((name, plans[name][1]) for name in sorted(maps_used(clause)) if name in plans)
+        used = tuple((name, plans[name][1]) for name in sorted(self.used[clause.ordinal]) if name in plans)
         known = (key, used, self.lax)
         found = self.compiled.get(known)
         if found is None:
