@@ -106,6 +106,8 @@ def way(machine: Machine, probe: Probe, many: bool) -> Mechanism | Answer:
     ways = MECHANISMS.get(probe.kind)
     if ways is None:
         return Answer(1, f"BPF has no {probe.kind} probes")
+    if probe.kind == "usdt" and version(machine) < (4, 20) and any(one.semaphore for one in places(probe)):
+        return Answer(1, "the kernel raises a USDT probe's semaphore since 4.20", "kernel 4.20 or later")
     if probe.kind == "kretprobe" and version(machine) < (6, 7):
         ways = ways[::-1]  # only tracefs tells how many returns were missed there
     if many and probe.kind in _MISSES_KNOWN and version(machine) >= _MISSES_KNOWN[probe.kind]:

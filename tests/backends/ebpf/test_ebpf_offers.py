@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 import unitrace_ebpf.survey as _survey  # (registers the facts)
 from ebpf_runs import COMM_SITE, PID, decl, num, op, show
+from unitrace_ebpf import ways
 from unitrace_ebpf.backend import Ebpf
 
 from unitrace.contract import ir
 from unitrace.contract.machine import FACTS, Answer, Machine
 from unitrace.contract.offer import Offer, Refusal, Request, join
 from unitrace.contract.types import BOOL, COMM, INT64, UINT32, Str
+from unitrace.kernel import usdt
 
 assert _survey
 
@@ -74,7 +76,7 @@ def test_the_law() -> None:
     assert one.residual.body == clause.body
 
 
-def test_mechanisms() -> None:
+def test_mechanisms(monkeypatch: pytest.MonkeyPatch) -> None:
     def how(probe: ir.Probe, **facts: Any) -> str:
         found = answered(ir.Clause(0, probe, None, (show(PID),)), **facts)
         return str(found.shares[0].how) if isinstance(found, Offer) else f"{found.reason} | {found.remedy}"
@@ -94,6 +96,13 @@ def test_mechanisms() -> None:
     assert refused == "kprobe PMU: not on this kernel; tracefs kprobe event: no tracefs | a later one"
     assert how(SWITCH, syscall=Answer(1, "no CAP_BPF", "be root")) == "no CAP_BPF | be root"
     assert how(ir.Probe("iter", "", "task")) == "bpf_iter"
+    semaphore = usdt.Usdt("a", "b", 16, 32, ())
+    monkeypatch.setattr(ways, "places", lambda probe: [semaphore])
+    static = ir.Probe("usdt", "/bin/x", "a:b")
+    assert how(static) == "uprobe.multi link"
+    monkeypatch.setattr(ways, "version", lambda machine: (4, 19))
+    assert how(static) == "the kernel raises a USDT probe's semaphore since 4.20 | kernel 4.20 or later"
+    monkeypatch.undo()
     many = tuple(ir.Clause(n, kprobe.replace(name=f"f{n}"), None, (show(PID),)) for n in range(8))
     assert {one.how for one in answered(*many).shares} == {"kprobe.multi link"}
     assert {one.how for one in answered(*many[:7]).shares} == {"kprobe PMU"}
