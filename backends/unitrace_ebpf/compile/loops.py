@@ -19,6 +19,9 @@ WALKED = 256
 STEPS = 4000
 """Instructions times turns up to which it is."""
 
+MOST_STEPS = 100_000
+"""The same where there is no other way: the verifier walks a million, but branches part its ways."""
+
 MOST_TURNS = 1 << 23
 """BPF_MAX_LOOPS, include/linux/bpf.h; the engine's limit too."""
 
@@ -31,10 +34,12 @@ class Layout(Record):
 
 
 class Loops(Statements):
-    """``depth``: callbacks around the present place. ``sent``, ``next_ordinal``: the records so far. In a
+    """``depth``: callbacks around the present place. ``steps``: what the verifier walks beside what is
+    written once. ``sent``, ``next_ordinal``: the records so far. In a
     callback R9 stands for the program's R10, so that all find their values where they are."""
 
     depth = 0
+    steps = 0
     next_ordinal = 0
     sent: list[tuple[Sent, Layout]]
 
@@ -44,10 +49,14 @@ class Loops(Statements):
             code = self.code
             first, labels, apart = len(code.rows), len(code.labels), len(code.apart)
             mark, sent, ordinal = self.frame.mark(), len(self.sent), self.next_ordinal
-            deepest = self.deepest
+            deepest, before = self.deepest, self.steps
+            self.steps = 0
             self._walked(stmt, most)
-            if (len(code.rows) - first) * most <= STEPS or not self.abilities.callbacks:
+            once = len(code.rows) - first + self.steps
+            self.steps = before + (most - 1) * once
+            if most * once <= STEPS or (not self.abilities.callbacks and most * once <= MOST_STEPS):
                 return
+            self.steps = before
             del (
                 code.rows[first:],
                 code.spans[first:],
