@@ -35,8 +35,8 @@ class Layout(Record):
 
 class Loops(Statements):
     """``depth``: callbacks around the present place. ``steps``: what the verifier walks beside what is
-    written once. ``sent``, ``next_ordinal``: the records so far. In a
-    callback R9 stands for the program's R10, so that all find their values where they are."""
+    written once. ``sent``, ``next_ordinal``: the records so far. In a callback R9 stands for the program's
+    R10, so that all find their values where they are."""
 
     depth = 0
     steps = 0
