@@ -136,7 +136,7 @@ class _Offering:
         for clause in clauses:
             if clause.ordinal not in self.wholes and self._better_whole(clause):
                 self._whole(clause, plans)
-        shares = tuple(self._share(clause, ways[clause.ordinal]) for clause in clauses)
+        shares = tuple(self._share(clause, ways[clause.ordinal], plans) for clause in clauses)
         cost = max((one.mechanism.cost + (100 if one.kept else 190) for one in _plans(shares)), default=0)
         return Offer("ebpf", self.request, shares, cost, 5 + len(shares))
 
@@ -284,14 +284,24 @@ class _Offering:
         syscall = probe.scope == "syscalls"
         return probe.kind, self._fields(probe), syscall, own(probe), clause.predicate, clause.body
 
-    def _share(self, clause: Clause, way: Mechanism) -> Share:
-        whole = self.wholes.get(clause.ordinal)
-        if whole is not None:
-            compiled, raw, used = whole
-            way = RAW if raw else way
-            sends = tuple(sent for sent, _ in compiled.sent)
-            how = "; ".join(filter(None, (way.how, self.races.get(clause.ordinal, ""))))
-            return Share(clause, clause.predicate, None, (), how, Plan(way, compiled, True, used), sends)
+    def _share(self, clause: Clause, way: Mechanism, plans: dict[str, tuple[Kept, int]]) -> Share:
+        if clause.ordinal in self.wholes:
+            return self._whole_share(clause, way)
+        try:
+            return self._streamed(clause, way)
+        except _Refused:  # a column that BPF can't give as such: a value of any length, say
+            if not (self.used[clause.ordinal] <= set(plans) and self._whole(clause, plans)):
+                raise
+            return self._whole_share(clause, way)
+
+    def _whole_share(self, clause: Clause, way: Mechanism) -> Share:
+        compiled, raw, used = self.wholes[clause.ordinal]
+        way = RAW if raw else way
+        sends = tuple(sent for sent, _ in compiled.sent)
+        how = "; ".join(filter(None, (way.how, self.races.get(clause.ordinal, ""))))
+        return Share(clause, clause.predicate, None, (), how, Plan(way, compiled, True, used), sends)
+
+    def _streamed(self, clause: Clause, way: Mechanism) -> Share:
         if not _streamable(clause) and clause.ordinal in self.reasons:
             raise _Unstreamable(clause, self.reasons[clause.ordinal])
         try:

@@ -265,6 +265,7 @@ _TABLE: dict[str, Callable[[Call, Runtime], Made | None]] = {
     "address_of": _address_of,
     "bswap": _bswap,
     "buf": _buf,
+    "buffer": _buf,  # of a value that is here already, whoever read it
     "cgroup_path": _raw,
     "comm": _comm,
     "elapsed": _elapsed,

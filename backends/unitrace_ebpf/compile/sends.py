@@ -163,9 +163,12 @@ class Sends(Loops):
     def _parts(self, expr: Expr, held: dict[Expr, Expr]) -> Expr | None:
         """A value of several parts goes as its parts."""
         of = expr.type
-        if not isinstance(expr, (Var, MapGet, MemberOf, Index)):
+        computed = isinstance(expr, Call) and expr.function == "buf" and not isinstance(expr.args[-1], Const)
+        if not computed and not isinstance(expr, (Var, MapGet, MemberOf, Index)):
             return None
-        if isinstance(expr, MapGet) and isinstance(of, (Tuple, Formatted, Buffer)) and not in_register(of):
+        if computed or (
+            isinstance(expr, MapGet) and isinstance(of, (Tuple, Formatted, Buffer)) and not in_register(of)
+        ):
             name = f"\0read {len(self.places)}"  # once, for all of its parts
             self.places[name] = self.locate(expr)
             expr = Var(of, name)
@@ -175,7 +178,7 @@ class Sends(Loops):
         if isinstance(of, Formatted) and of.form == "inet":
             return Call(of, "ntop", (self._piece(expr, UINT64, 0, held), self._piece(expr, ADDRESS, 1, held)))
         if isinstance(of, Buffer):
-            return Call(of, "buf", (self._piece(expr, of, 1, held), self._piece(expr, UINT64, 0, held)))
+            return Call(of, "buffer", (self._piece(expr, of, 1, held), self._piece(expr, UINT64, 0, held)))
         return None
 
     def _piece(self, expr: Expr, of: Type, at: int, held: dict[Expr, Expr]) -> Expr:
