@@ -18,7 +18,7 @@ from .files import COMM
 
 __all__ = ["Ran", "Result", "run"]
 
-ARMED = b"Attached"  # both say "Attached N probes" once nothing is missed any more
+ARMED = b"Attached"  # both say "Attached N probes" on stderr once nothing is missed any more
 PATIENCE = 120.0
 """Seconds for a tracer to start or to end, in a guest."""
 
@@ -66,7 +66,7 @@ def run(case: Case, tracers: Sequence[tuple[str, Sequence[str]]], directory: str
     path = str(Path(directory) / f"{case.tool}.bt")
     with tempfile.TemporaryDirectory() as place:
         started = [_start([*command, path], Path(place) / name) for name, command in tracers]
-        ready = [_armed(process, output) for process, output, _ in started]
+        ready = [_armed(process, said) for process, _, said in started]
         time.sleep(0.5)
         if all(ready) and not result.missing:
             result.missing = _work(case)
@@ -87,10 +87,10 @@ def _start(command: list[str], output: Path) -> tuple[subprocess.Popen[bytes], P
         return subprocess.Popen(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL), output, said
 
 
-def _armed(process: subprocess.Popen[bytes], output: Path) -> bool:
+def _armed(process: subprocess.Popen[bytes], said: Path) -> bool:
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end and process.poll() is None:
-        if ARMED in output.read_bytes():
+        if ARMED in said.read_bytes():
             return True
         time.sleep(0.1)
     return process.poll() is None
