@@ -6,6 +6,10 @@ import ctypes
 import fcntl
 import os
 import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unitrace.kernel.perf_events import Sampled
 
 __all__ = ["ENABLE", "SET_BPF", "bpf_output", "control", "dynamic_pmu", "pmu_type", "sampled", "tracepoint"]
 
@@ -61,25 +65,13 @@ def dynamic_pmu(pmu: str, target: str, offset: int, *, returns: bool, counter: i
     return _open(pmu_type(pmu), bits, config1=place, config2=offset)
 
 
-def sampled(
-    kind: int,
-    config: int,
-    period: int,
-    hertz: bool,
-    breakpoint: int,
-    address: int,
-    length: int,
-    *,
-    task: int,
-    cpu: int,
-    inherit: bool = False,
-) -> int:
-    """An event after every ``period`` counts, or (``hertz``) so many times a second; not yet counting.
-    A breakpoint's address and length stand where other kinds have config1 and config2."""
-    flags = DISABLED | (INHERIT if inherit else 0) | (FREQUENCY if hertz else 0)
+def sampled(event: Sampled, *, task: int, cpu: int, inherit: bool = False) -> int:
+    """An event that isn't counting yet. A breakpoint's address and length stand where other kinds have
+    config1 and config2."""
+    flags = DISABLED | (INHERIT if inherit else 0) | (FREQUENCY if event.hertz else 0)
     return _open(
-        kind, config, cpu=cpu, task=task, period=period, flags=flags, config1=address, config2=length,
-        breakpoint=breakpoint,
+        event.type, event.config, cpu=cpu, task=task, period=event.period, flags=flags, config1=event.address,
+        config2=event.length, breakpoint=event.breakpoint,
     )  # fmt: skip
 
 

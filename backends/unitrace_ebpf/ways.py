@@ -11,7 +11,6 @@ from unitrace.kernel.arch import architecture
 
 from . import syscall
 from .compile.base import Abilities, Context
-from .sampling import KINDS as SAMPLED
 from .survey import version
 from .usdt import places
 
@@ -160,7 +159,7 @@ def context(
     arch = architecture()
     returns = BY_NAME[probe.kind].returns
     user = probe.kind in _USER
-    plain = not returns and probe.kind not in SAMPLED
+    plain = not returns and MECHANISMS[probe.kind][0].kind != syscall.PERF_EVENT
     return Context(
         "function",
         fields if plain else {},

@@ -19,6 +19,7 @@ from unitrace.contract.offer import Offer, Share
 from unitrace.kernel import cpus
 from unitrace.kernel.closing import close_behind, close_now
 from unitrace.kernel.fetched import Rule
+from unitrace.kernel.perf_events import threads
 
 from . import records, syscall
 from .columns import FIXED, field_place
@@ -26,7 +27,6 @@ from .counted import Counter
 from .plan import Plan
 from .reader import Decoder, Follower, Stream
 from .ring import PAGE, Ring, open_ring
-from .sampling import threads
 from .survey import explained
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from unitrace.contract.offer import Answered, NotStreamable, Offer, Refusal, Req
 from unitrace.contract.probes import BY_NAME
 from unitrace.kernel import filters, formats
 from unitrace.kernel.current import OF_TASK
+from unitrace.kernel.perf_events import SAMPLED
 
 from . import columns as places
 from .columns import FIXED, Unserved
@@ -20,7 +21,7 @@ from .counted import COUNTED_MS, COUNTED_NS, counted
 from .events import syscall_entry
 from .plan import Plan, need, pushed, stacks_of, tracked
 from .probing import KERNEL, probe_share
-from .sampling import SAMPLED, sampled_share
+from .sampling import sampled_share
 from .static import usdt_share
 
 __all__ = ["answer"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unitrace.contract.errors import ProbeError
 from unitrace.contract.ir import Probe
-from unitrace.contract.probes import BY_NAME, PROBE_TYPES
+from unitrace.contract.probes import BY_NAME, EVENTS, PROBE_TYPES
 
 from . import ast
 from .kernel_probes import KernelProbes
@@ -17,15 +17,6 @@ __all__ = ["Resolver"]
 
 _UNITS = ("s", "ms", "us", "hz")
 _SIGNALS = ("SIGUSR1",)
-_SOFTWARE = (
-    "alignment-faults", "bpf-output", "context-switches", "cs", "cpu-clock", "cpu", "cpu-migrations", "dummy",
-    "emulation-faults", "major-faults", "minor-faults", "page-faults", "faults", "task-clock",
-)  # fmt: skip
-_HARDWARE = (
-    "backend-stalls", "branch-instructions", "branches", "branch-misses", "bus-cycles", "cache-misses",
-    "cache-references", "cpu-cycles", "cycles", "frontend-stalls", "instructions", "ref-cycles",
-)  # fmt: skip
-
 
 _FILES = frozenset(("uprobe", "uretprobe", "usdt", "self", "test", "bench", "iter"))
 """Probes whose targets may be written in any letters."""
@@ -130,7 +121,7 @@ class Resolver(KernelProbes, UserProbes):
 
     def _software(self, kind: str, rest: list[str]) -> list[Probe]:
         self.count(kind, rest, 1, 2)
-        events = _SOFTWARE if kind == "software" else _HARDWARE
+        events = EVENTS[kind]
         if WILD.search(rest[0]):
             raise self.error(f"wildcards are not allowed for {kind} probe type")
         if rest[0] not in events:

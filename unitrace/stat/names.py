@@ -19,6 +19,18 @@ from unitrace.kernel.counters import (
     EXCLUDE_USER,
     Event,
 )
+from unitrace.kernel.perf_events import (
+    CACHE_OPERATIONS,
+    CACHES,
+    CPU_CLOCK,
+    PERF,
+    TASK_CLOCK,
+    TYPE_CACHE,
+    TYPE_HARDWARE,
+    TYPE_RAW,
+    TYPE_SOFTWARE,
+    TYPE_TRACEPOINT,
+)
 
 __all__ = ["DEFAULT", "parse"]
 
@@ -27,23 +39,7 @@ TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 
 DEFAULT = "task-clock,context-switches,cpu-migrations,page-faults,cycles,instructions,branches,branch-misses"
 
-HARDWARE, SOFTWARE, TRACEPOINT, CACHE, RAW = 0, 1, 2, 3, 4
-
-_SOFTWARE = {
-    "cpu-clock": 0, "task-clock": 1, "page-faults": 2, "faults": 2, "context-switches": 3, "cs": 3,
-    "cpu-migrations": 4, "migrations": 4, "minor-faults": 5, "major-faults": 6, "alignment-faults": 7,
-    "emulation-faults": 8, "dummy": 9, "bpf-output": 10, "cgroup-switches": 11,
-}  # fmt: skip
-_CLOCKS = ("cpu-clock", "task-clock")
-_HARDWARE = {
-    "cycles": 0, "cpu-cycles": 0, "instructions": 1, "cache-references": 2, "cache-misses": 3,
-    "branches": 4, "branch-instructions": 4, "branch-misses": 5, "bus-cycles": 6,
-    "stalled-cycles-frontend": 7, "idle-cycles-frontend": 7, "stalled-cycles-backend": 8,
-    "idle-cycles-backend": 8, "ref-cycles": 9,
-}  # fmt: skip
-_CACHES = {"l1-dcache": 0, "l1d": 0, "l1-icache": 1, "l1i": 1, "llc": 2, "l2": 2, "dtlb": 3, "itlb": 4,
-           "branch": 5, "bpu": 5, "node": 6}  # fmt: skip
-_OPERATIONS = {"load": 0, "store": 1, "prefetch": 2}
+_CLOCKS = (CPU_CLOCK, TASK_CLOCK)
 _CACHE = re.compile(r"([\w-]+?)-(load|store|prefetch)(?:e?s|-(misses|refs))?$", re.IGNORECASE)
 _MODIFIERS = re.compile(r"[ukhGHpPSDWeI]+$")
 
@@ -88,21 +84,20 @@ def _event(written: str, more: str) -> Event:
         name, flags = head, _flags(tail)
     flags |= _flags(more.lstrip(":"))
     lower = name.lower()
-    if lower in _SOFTWARE:
-        clock = lower in _CLOCKS
-        return Event(
-            written, SOFTWARE, _SOFTWARE[lower], 0, 0, flags, 1e-6 if clock else 1.0, "msec" if clock else ""
-        )
-    if lower in _HARDWARE:
-        return Event(written, HARDWARE, _HARDWARE[lower], flags=flags)
+    if lower in PERF["software"]:
+        config = PERF["software"][lower]
+        scale, unit = (1e-6, "msec") if config in _CLOCKS else (1.0, "")
+        return Event(written, TYPE_SOFTWARE, config, flags=flags, scale=scale, unit=unit)
+    if lower in PERF["hardware"]:
+        return Event(written, TYPE_HARDWARE, PERF["hardware"][lower], flags=flags)
     if re.fullmatch(r"r[0-9a-f]+", lower):
-        return Event(written, RAW, int(lower[1:], 16), flags=flags)
+        return Event(written, TYPE_RAW, int(lower[1:], 16), flags=flags)
     cache = _cache(lower)
     if cache is not None:
-        return Event(written, CACHE, cache, flags=flags)
+        return Event(written, TYPE_CACHE, cache, flags=flags)
     number = _tracepoint(name)
     if number is not None:
-        return Event(written, TRACEPOINT, number, flags=flags)
+        return Event(written, TYPE_TRACEPOINT, number, flags=flags)
     for device in _listed(DEVICES):
         if os.path.exists(f"{DEVICES}/{device}/events/{name}"):
             return _of_pmu(written, device, name, flags)
@@ -124,13 +119,10 @@ def _flags(letters: str) -> int:
 
 def _cache(name: str) -> int | None:
     """perf_hw_cache_id | operation << 8 | result << 16."""
-    whole = name
-    if name in ("branch-loads", "branch-load-misses"):
-        whole = name
-    found = _CACHE.fullmatch(whole)
-    if found is None or found[1] not in _CACHES:
+    found = _CACHE.fullmatch(name)
+    if found is None or found[1] not in CACHES:
         return None
-    return _CACHES[found[1]] | _OPERATIONS[found[2].lower()] << 8 | (found[3] == "misses") << 16
+    return CACHES[found[1]] | CACHE_OPERATIONS[found[2].lower()] << 8 | (found[3] == "misses") << 16
 
 
 def _tracepoint(name: str) -> int | None:

@@ -14,6 +14,7 @@ from unitrace.contract import ir
 from unitrace.contract.errors import BackendError, ProbeError
 from unitrace.contract.offer import Options
 from unitrace.contract.types import UINT32, Stack
+from unitrace.kernel import perf_events
 
 pytestmark = pytest.mark.privileged
 
@@ -81,7 +82,7 @@ def test_software() -> None:
 
 def test_software_events_all_open() -> None:
     needs("bpf.perf_software")
-    for name in sampling.SOFTWARE:
+    for name in perf_events.BPFTRACE["software"]:
         for fd in sampling.opened(ir.Probe("software", "", name, label=f"software:{name}"), os.getpid()):
             os.close(fd)
 
