@@ -84,7 +84,7 @@ _ALL = (
     Case("runqlat", files.forks, shape()),
     Case("runqlen", files.busy, shape()),
     Case("setuids", files.users, lines(_MINE)),
-    Case("ssllatency", net.handshake, lines(r"^@(hist|stat)F?\[", (r": count \d+.*", ""))),
+    Case("ssllatency", net.handshake, lines(r"^@(hist|stat)F?\[", (r"(average|total) = \d+", r"\1"))),
     Case("sslsnoop", net.handshake, lines(_MINE, (r"^\d+ +", ""), (_MINE + r" +\d+", _MINE))),
     Case("statsnoop", files.statted, lines(_MINE + r".*(passwd|no/such)")),
     Case("swapin", disks.swapped, lines(_MINE), disks.disk),

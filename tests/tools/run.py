@@ -45,12 +45,14 @@ class Result:
 
     def verdict(self, at: int, reference: int = 0) -> str:
         """What tracer ``at`` did, against the reference: "equal", "different", "nothing" (neither saw
-        anything), "refused" or "failed"."""
+        anything), "alone" (the reference failed), "refused", "failed" or "hangs"."""
         ran = self.ran[at]
         if ran.status is None:
             return "hangs"
         if ran.status != 0:
             return "refused" if "can't run this" in ran.said or "no backend" in ran.said else "failed"
+        if self.ran[reference].status != 0:
+            return "alone"
         if self.views[at] != self.views[reference]:
             return "different"
         return "equal" if self.views[at] else "nothing"
