@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from unitrace.contract.ir import Probe
 from unitrace.contract.machine import Machine
 
-from . import perf_event, sampling, syscall
+from . import perf_event, syscall
 
 if TYPE_CHECKING:
     from unitrace.kernel.dynamic import DynamicEvents
@@ -138,8 +138,10 @@ class Hanger:
 
     def _sampled(self, probe: Probe, load: Loader) -> None:
         """Events on every CPU, or of every thread of one process."""
+        from .sampling import opened
+
         program = load(syscall.PERF_EVENT)
-        for event in sampling.opened(probe, self.pid):
+        for event in opened(probe, self.pid):
             self._on_event(lambda event=event: event, program, asleep=True)  # type: ignore[misc]
             self.asleep.append(event)
 
@@ -163,10 +165,11 @@ class Hanger:
             perf_event.control(event, perf_event.ENABLE)
 
     def finish(self) -> None:
-        """Make what was gathered. Of several programs at one place in user code the last runs first
-        (consumer_add() in kernel/events/uprobes.c)."""
-        for (program, path, returns), places in reversed(self.multi.items()):
-            offsets, cookies, counters = (list(column) for column in zip(*reversed(places)))
+        """Make what was gathered, in the order in which it came. Of several programs at one place in user
+        code the one that is hung last runs first (consumer_add() in kernel/events/uprobes.c), so clauses
+        come here in reverse (attach.LIFO)."""
+        for (program, path, returns), places in self.multi.items():
+            offsets, cookies, counters = (list(column) for column in zip(*places))
             link = syscall.link_create_multi(
                 program, path, offsets, cookies, returns=returns, counters=counters
             )
