@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from unitrace.contract.backend import describe
-from unitrace.contract.ir import Act, Clause, Expr, Field, Probe, Show, Site
+from unitrace.contract.ir import Act, Clause, Expr, Field, MapSet, Probe, Show, Site
 from unitrace.contract.machine import Answer, Machine
 from unitrace.contract.offer import (
     Answered,
@@ -27,7 +27,6 @@ from .compile.program import NO_SCRATCH, Compiled, check, compile_record, compil
 from .compile.sends import SIGNALS
 from .compile.stacks import READERS
 from .maps import Kept, kept
-from .races import by_thread, racy
 from .survey import abilities, version
 from .ways import KERNEL_FUNCTIONS, MANY, MECHANISMS, RAW, Mechanism, context, has_cookies, own, way
 
@@ -238,14 +237,8 @@ class _Offering:
 
     def _compiled(self, clause: Clause, plans: dict[str, tuple[Kept, int]]) -> tuple[Compiled, bool]:
         """The program, and whether it is a raw tracepoint's."""
-        name = racy(clause)
-        if name:
-            text = f"two CPUs may set {name} at once, and one not see the other's value"
-            if not self.lax:
-                raise CannotCompile(text)
-            self.races[clause.ordinal] = text  # as bpftrace has it; said by -v and explain
         ways = [False]
-        if self._raw(clause, (clause.predicate, clause.body)) and not by_thread(clause):
+        if not self._by_thread(clause) and self._raw(clause, (clause.predicate, clause.body)):
             ways = [True, False]
         for raw in ways:
             try:
@@ -260,6 +253,20 @@ class _Offering:
             self.next_ordinal += len(found.sent)
             return found, raw
         raise AssertionError("the last way returns or raises")
+
+    def _by_thread(self, clause: Clause) -> bool:
+        """Whether what the clause sets is safe by the thread's id alone. CannotCompile where it isn't."""
+        if not any(isinstance(stmt, MapSet) for stmt in statements(clause.body)):
+            return False
+        from .races import by_thread, racy
+
+        name = racy(clause)
+        if name:
+            text = f"two CPUs may set {name} at once, and one not see the other's value"
+            if not self.lax:
+                raise CannotCompile(text)
+            self.races[clause.ordinal] = text  # as bpftrace has it; said by -v and explain
+        return by_thread(clause)
 
     def _raw(self, clause: Clause, reads: object) -> bool:
         """Whether a raw tracepoint will do: no field is read, and it isn't a system call's (there is one

@@ -25,7 +25,7 @@ from unitrace.kernel.perf_events import (
 
 from . import perf_event
 
-__all__ = ["opened", "try_hardware", "try_software", "try_watchpoint"]
+__all__ = ["TRIALS", "opened"]
 
 
 def opened(probe: Probe, pid: int) -> list[int]:
@@ -68,17 +68,17 @@ def _refused(probe: Probe, error: OSError) -> Exception:
     return error
 
 
-def try_software() -> int:
+def _software() -> int:
     """An event of every process on CPU 0: a file descriptor, or OSError."""
     return perf_event.sampled(Sampled(TYPE_SOFTWARE, CPU_CLOCK, 10**9), task=-1, cpu=0)
 
 
-def try_hardware() -> int:
+def _hardware() -> int:
     """A hardware counter; ENOENT or EOPNOTSUPP where there is no PMU."""
     return perf_event.sampled(Sampled(TYPE_HARDWARE, 0, 10**9), task=-1, cpu=0)
 
 
-def try_watchpoint() -> int:
+def _watchpoint() -> int:
     """A watch on memory of ours that nobody writes to."""
     import ctypes
 
@@ -86,3 +86,7 @@ def try_watchpoint() -> int:
     at = -(-ctypes.addressof(word) // 8) * 8
     watch = Sampled(TYPE_BREAKPOINT, 0, breakpoint=BREAKPOINT["w"], address=at, length=8)
     return perf_event.sampled(watch, task=0, cpu=-1)
+
+
+TRIALS = {"software": _software, "hardware": _hardware, "watchpoint": _watchpoint}
+"""Each opens an event of its kind, and returns its file descriptor; OSError where there is none."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Set
 
 from unitrace.contract.machine import Answer, Machine, fact
 
-from . import perf_event, sampling, syscall
+from . import perf_event, syscall
 from .asm import FP, R0, R1, R2, R3, R4, Code
 from .compile.base import Abilities
 from .compile.stacks import READERS
@@ -359,22 +359,24 @@ def _perf_refused(error: OSError) -> Answer:
 
 @fact("bpf.perf_software", "programs sample perf software events: profile, software")
 def _perf_software(machine: Machine) -> Answer:
-    return _sampling(machine, sampling.try_software)
+    return _sampling(machine, "software")
 
 
 @fact("bpf.perf_hardware", "programs sample hardware counters")
 def _perf_hardware(machine: Machine) -> Answer:
-    return _sampling(machine, sampling.try_hardware)
+    return _sampling(machine, "hardware")
 
 
 @fact("bpf.watchpoint", "programs on memory that is watched")
 def _watchpoint(machine: Machine) -> Answer:
-    return _sampling(machine, sampling.try_watchpoint)
+    return _sampling(machine, "watchpoint")
 
 
-def _sampling(machine: Machine, what: Callable[[], int]) -> Answer:
+def _sampling(machine: Machine, what: str) -> Answer:
+    from . import sampling
+
     try:
-        os.close(what())
+        os.close(sampling.TRIALS[what]())
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.EOPNOTSUPP, errno.ENODEV):
             return Answer(

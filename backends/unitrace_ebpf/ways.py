@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from unitrace.contract.backend import describe
 from unitrace.contract.ir import Probe
 from unitrace.contract.machine import Answer, Machine
@@ -12,7 +14,9 @@ from unitrace.kernel.arch import architecture
 from . import syscall
 from .compile.base import Abilities, Context
 from .survey import version
-from .usdt import places
+
+if TYPE_CHECKING:
+    from unitrace.kernel.usdt import Usdt
 
 __all__ = [
     "EVENT",
@@ -105,7 +109,7 @@ def way(machine: Machine, probe: Probe, many: bool) -> Mechanism | Answer:
     ways = MECHANISMS.get(probe.kind)
     if ways is None:
         return Answer(1, f"BPF has no {probe.kind} probes")
-    if probe.kind == "usdt" and version(machine) < (4, 20) and any(one.semaphore for one in places(probe)):
+    if probe.kind == "usdt" and version(machine) < (4, 20) and any(one.semaphore for one in _places(probe)):
         return Answer(1, "the kernel raises a USDT probe's semaphore since 4.20", "kernel 4.20 or later")
     if probe.kind == "kretprobe" and version(machine) < (6, 7):
         ways = ways[::-1]  # only tracefs tells how many returns were missed there
@@ -173,8 +177,14 @@ def context(
         scratch="task" if user else "cpu",
         func=_func(machine, probe, abilities, arch.ip),
         address=address,
-        static=tuple(places(probe)) if probe.kind == "usdt" else (),
+        static=_places(probe) if probe.kind == "usdt" else (),
     )
+
+
+def _places(probe: Probe) -> tuple[Usdt, ...]:
+    from .usdt import places
+
+    return tuple(places(probe))
 
 
 def _func(machine: Machine, probe: Probe, abilities: Abilities, ip: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import unitrace_ebpf.survey as _survey  # (registers the facts)
+import unitrace_ebpf.usdt
 from ebpf_runs import COMM_SITE, PID, decl, num, op, show
 from unitrace_ebpf import ways
 from unitrace_ebpf.backend import Ebpf
@@ -97,7 +98,7 @@ def test_mechanisms(monkeypatch: pytest.MonkeyPatch) -> None:
     assert how(SWITCH, syscall=Answer(1, "no CAP_BPF", "be root")) == "no CAP_BPF | be root"
     assert how(ir.Probe("iter", "", "task")) == "bpf_iter"
     semaphore = usdt.Usdt("a", "b", 16, 32, ())
-    monkeypatch.setattr(ways, "places", lambda probe: [semaphore])
+    monkeypatch.setattr(unitrace_ebpf.usdt, "places", lambda probe: [semaphore])
     static = ir.Probe("usdt", "/bin/x", "a:b")
     assert how(static) == "uprobe.multi link"
     monkeypatch.setattr(ways, "version", lambda machine: (4, 19))
