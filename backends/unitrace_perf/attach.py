@@ -104,7 +104,9 @@ class PerfAttachment:
             base = self._software(cpu, 0, kib)
             ring = self._ring(base, cpu, kib)
             self._rings.append(ring)
-            for (share, plan), event in zip(plans, made):
+            # The event that is added last at a place is asked first (perf_trace_add() in
+            # kernel/trace/trace_event_perf.c, consumer_add() in kernel/events/uprobes.c).
+            for (share, plan), event in reversed([*zip(plans, made)]):
                 self._stream(share, plan, event, ring)
             if followed:
                 flags = syscall.TASK | ((syscall.COMM | syscall.COMM_EXEC) if names else 0)
