@@ -16,7 +16,7 @@ __all__ = [
     "xfs_ready",
 ]  # fmt: skip
 
-DISK, ARRAY = "/dev/nullb0", "/dev/md127"
+DISK, MEMBER, ARRAY = "/dev/nullb0", "/dev/nullb1", "/dev/md127"
 ADD_NEW_DISK, SET_ARRAY_INFO, RUN_ARRAY = 0x40140921, 0x40480923, 0x40100930
 MADV_PAGEOUT = 21  # Linux 5.4, include/uapi/asm-generic/mman-common.h
 
@@ -34,8 +34,9 @@ def _run(*words: str) -> None:
 def disk() -> str:
     """The device's path; makes it where it isn't there yet."""
     if not os.path.exists(DISK):
-        _run("modprobe", "null_blk", "memory_backed=1", "gb=1", "nr_devices=1", "bs=512")
+        _run("modprobe", "null_blk", "memory_backed=1", "gb=1", "nr_devices=2", "bs=512")
         _until(DISK)
+        _until(MEMBER)
     return DISK
 
 
@@ -159,7 +160,8 @@ def array_ready() -> None:
     with open("/sys/module/md_mod/parameters/new_array", "w") as file:
         file.write("md127")
     _until(ARRAY)
-    numbers = os.stat(disk()).st_rdev
+    disk()
+    numbers = os.stat(MEMBER).st_rdev
     fd = os.open(ARRAY, os.O_RDWR)
     array = struct.pack("<18i", 0, 90, 0, 0, 1, 0, 1, 1, 127, 1, 0, 1, 1, 1, 0, 0, 0, 0)
     member = struct.pack("<5i", 0, os.major(numbers), os.minor(numbers), 0, 0b110)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import socket
 import ssl
+import struct
 import subprocess
 import tempfile
 import time
 
-__all__ = ["addresses", "connected", "handshake", "refused", "unanswered"]
+__all__ = ["addresses", "connected", "filtered", "handshake", "unanswered"]
+
+
+SO_ATTACH_FILTER = 26  # include/uapi/asm-generic/socket.h
 
 
 def connected(payload: int = 5000) -> None:
@@ -29,11 +34,19 @@ def connected(payload: int = 5000) -> None:
                 time.sleep(0.05)
 
 
-def refused() -> None:
-    """Connections to a port where nobody listens."""
-    for _ in range(3):
-        with socket.socket() as client:
-            client.connect_ex(("127.0.0.1", 9))
+def filtered() -> None:
+    """A message to a socket whose filter takes none: it is dropped at that socket."""
+    nothing = ctypes.create_string_buffer(struct.pack("<HBBI", 0x06, 0, 0, 0))  # BPF_RET | BPF_K, 0 bytes
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(1)
+        with socket.create_connection(listening.getsockname()) as client:
+            server, _ = listening.accept()
+            program = struct.pack("HP", 1, ctypes.addressof(nothing))
+            server.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+            client.send(b"to nobody")
+            time.sleep(0.05)
+            server.close()
 
 
 def unanswered() -> None:
