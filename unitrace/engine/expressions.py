@@ -9,10 +9,11 @@ clause's function (columns ``c0``, scratch variables ``v0``, temporaries ``t0``)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from unitrace.contract import ir
 from unitrace.contract.errors import BackendError, SpecError
+from unitrace.contract.record import Record
 from unitrace.contract.types import Aggregate, Bool, Buffer, Int, Str, Struct, Type
 
 from .functions import function
@@ -31,7 +32,7 @@ parser ends at 200."""
 ANY = (-(1 << 65), 1 << 65)
 
 
-class Piece(NamedTuple):
+class Piece(Record):
     """Source text of an expression; ``low`` and ``high`` bound its value if it is an integer."""
 
     text: str

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from unitrace.contract import ir
 from unitrace.contract.errors import SpecError
+from unitrace.contract.record import Record
 from unitrace.contract.types import (
     BOOL,
     Aggregate,
@@ -33,7 +33,7 @@ __all__ = ["Base", "spelled"]
 _USER = frozenset(("uprobe", "uretprobe", "usdt"))
 
 
-class Surroundings(NamedTuple):
+class Surroundings(Record):
     """Where an expression is at home: a macro's argument is evaluated in its caller's."""
 
     scopes: list[dict[str, Slot]]

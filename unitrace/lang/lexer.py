@@ -13,21 +13,15 @@ __all__ = ["Lexer", "decode_number", "decode_string"]
 
 _LAYOUT = r"(?:[ \t\r\n\f\v]+|//[^\n]*|/\*.*?\*/)*"
 _TOKEN = re.compile(
-    _LAYOUT
-    + re.sub(
-        r"\s+",
-        "",
-        r"""(?:
-      (?P<name>[A-Za-z_][A-Za-z0-9_]*)
-    | (?P<number>[0-9][0-9A-Za-z_]*)
-    | (?P<string>"(?:[^"\\\n]|\\.)*")
-    | (?P<var>\$[A-Za-z_][A-Za-z0-9_]*)
-    | (?P<map>@(?:[A-Za-z_][A-Za-z0-9_]*)?)
-    | (?P<positional>\$(?:[0-9]+|\#))
-    | (?P<op><<=|>>=|\.\.|->|\+\+|--|<<|>>|<=|>=|==|!=|&&|\|\||[-+*/%&|^]=|[-+*/%&|^~!<>=?:;,.()\[\]{}\#])
-    | (?P<end>\Z)
-    )""",
-    ),
+    f"{_LAYOUT}(?:"
+    r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
+    r"|(?P<number>[0-9][0-9A-Za-z_]*)"
+    r'|(?P<string>"(?:[^"\\\n]|\\.)*")'
+    r"|(?P<var>\$[A-Za-z_][A-Za-z0-9_]*)"
+    r"|(?P<map>@(?:[A-Za-z_][A-Za-z0-9_]*)?)"
+    r"|(?P<positional>\$(?:[0-9]+|\#))"
+    r"|(?P<op><<=|>>=|\.\.|->|\+\+|--|<<|>>|<=|>=|==|!=|&&|\|\||[-+*/%&|^]=|[-+*/%&|^~!<>=?:;,.()\[\]{}\#])"
+    r"|(?P<end>\Z))",
     re.DOTALL,
 )
 _SKIP = re.compile(_LAYOUT, re.DOTALL)
@@ -121,7 +115,8 @@ class Lexer:
         return at + 1
 
 
-_NUMBER = re.compile(
+# (These are left to re to compile and to keep: few programs need all.)
+_NUMBER = (
     r"(?:(?P<hex>0[xX](?P<digits>[0-9a-fA-F_]*))|(?P<mantissa>[0-9][0-9_]*?)_*(?:[eE](?P<power>[0-9][0-9_]*))?)"
     r"(?P<suffix>ns|us|ms|[smhd]|[uU](?:[lL][lL]?)?|[lL][lL]?[uU]?|)"
 )
@@ -133,7 +128,7 @@ _UNITS = {
 def decode_number(text: str) -> int:
     """The value of an integer literal: decimal, octal, hexadecimal, ``1e6``, ``1_000``, C suffixes, and
     durations in ns. ValueError with the reason, as a message."""
-    found = _NUMBER.fullmatch(text)
+    found = re.fullmatch(_NUMBER, text)
     if found is None:
         plain = re.match(r"0[xX][0-9a-fA-F_]*|[0-9][0-9_]*(?:[eE][0-9]+)?", text)
         rest = text[plain.end() :] if plain else text
@@ -171,7 +166,7 @@ def decode_number(text: str) -> int:
 
 _PLAIN = {"n": b"\n", "t": b"\t", "r": b"\r", '"': b'"', "\\": b"\\", "a": b"\a", "b": b"\b", "f": b"\f",
           "v": b"\v", "e": b"\x1b"}  # fmt: skip
-_ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
+_ESCAPE = r"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|((?s:.)))"
 
 
 def decode_string(text: str) -> bytes:
@@ -180,7 +175,7 @@ def decode_string(text: str) -> bytes:
     if "\\" not in body:
         return body.encode("utf-8", "surrogateescape")
     out, at = [], 0
-    for found in _ESCAPE.finditer(body):
+    for found in re.finditer(_ESCAPE, body):
         out.append(body[at : found.start()].encode("utf-8", "surrogateescape"))
         octal, hexadecimal, other = found.groups()
         if octal:

@@ -27,9 +27,8 @@ from .base import spelled
 
 __all__ = ["check", "conversions"]
 
-_CONVERSION = re.compile(
-    rb"%(?:%|[-+ #0]*(?P<width>\d*)(?:\.\d+)?(?:hh|h|ll|l|j|z|t)?(?P<kind>rx|rh|gr|r|[a-zA-Z])?)"
-)
+_CONVERSION = rb"%(?:%|[-+ #0]*(?P<width>\d*)(?:\.\d+)?(?:hh|h|ll|l|j|z|t)?(?P<kind>rx|rh|gr|r|[a-zA-Z])?)"
+"""Left to re to compile and to keep: a run without a format needs none of it."""
 _NUMBERS = frozenset(("d", "i", "u", "o", "x", "X", "c", "p"))
 
 

@@ -16,10 +16,11 @@ from unitrace.output.values import Resolver, escaped, value_text, wrapped
 
 __all__ = ["Format"]
 
-_CONVERSION = re.compile(
+_CONVERSION = (
     rb"%(?P<flags>[-+ #0']*)(?P<width>\d*|\*)(?:\.\d+)?"
     rb"(?P<length>hh|h|ll|l|j|z|t)?(?P<verb>rx|rh|gr|r|[a-zA-Z%])"
 )
+"""Left to re to compile and to keep: a run without a format needs none of it."""
 _BITS = {b"hh": 8, b"h": 16, b"": 32, b"l": 64, b"ll": 64, b"j": 64, b"z": 64, b"t": 64}
 
 Piece = Callable[[Any], bytes]
@@ -36,7 +37,7 @@ class Format:
         self._limits: list[_Limits | None] = []
         native: list[bytes] | None = []
         at = taken = 0
-        for match in _CONVERSION.finditer(text):
+        for match in re.finditer(_CONVERSION, text):
             literal = text[at : match.start()]
             at = match.end()
             if match["verb"] == b"%":
