@@ -30,6 +30,11 @@ def lines(only: str, *changes: tuple[str, str]) -> Callable[[str], list[str]]:
     return view
 
 
+def once(view: Callable[[str], list[str]]) -> Callable[[str], list[str]]:
+    """Each line of a view once: for what is printed at each interval."""
+    return lambda text: sorted(set(view(text)))
+
+
 def shape(*changes: tuple[str, str]) -> Callable[[str], list[str]]:
     """What is printed, without its numbers: for what depends on time, or on all that the machine does."""
 
@@ -99,7 +104,7 @@ _ALL = (
     Case("threadsnoop", files.threads, lines(_MINE)),
     Case("undump", files.passed_on, lines(_MINE)),
     Case("vfscount", files.touched, lines(r"vfs_(fsync|read|write|unlink|rmdir|mkdir)", (r"\d+$", "N"))),
-    Case("vfsstat", files.touched, shape()),
+    Case("vfsstat", files.touched, once(lines(r"vfs_(fsync|open|read|write)\]", (r"\d+$", "N")))),
     Case("writeback", disks.written_back, lines(r"sync", (r"[\d.]+$", "MS")), disks.disk),
     Case("xfsdist", disks.xfs, lines(r"^@us\["), disks.xfs_ready),
 )  # fmt: skip
