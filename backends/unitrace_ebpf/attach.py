@@ -21,8 +21,7 @@ from unitrace.kernel import cpus
 
 from . import maps, snapshot, syscall
 from .asm import Code
-from .compile.aggregates import zeros, zeros_of
-from .compile.program import NO_SCRATCH, SCRATCH, SWITCH, Compiled, Layout, scratch_map
+from .compile.records import DROPS, NO_SCRATCH, SCRATCH, SWITCH, Compiled, Layout, scratch_map, zeros_of
 from .hang import Hanger
 from .maps import Kept, kept
 from .memlock import unlock_memory
@@ -39,8 +38,6 @@ RINGS = 4
 LIFO = frozenset({"kprobe", "uprobe", "uretprobe", "usdt", "fentry", "fexit"})
 """Probes of which the one that was hung last at a place fires first: they are hung in reverse, so that
 clauses run in the program's order."""
-
-DROPS = "map:drops"
 
 TASKS = 8192
 """Threads that may be in programs with a scratch at the same time."""
@@ -118,8 +115,8 @@ class Attached:
             plan = kept(request.map(name))
             self.kept[name] = plan, number
             self.names[f"map:{name}"] = maps.make(plan, self.cpus, version(self.machine))
-            if not plan.scalar and zeros(plan) not in self.names:
-                self._map(zeros(plan), syscall.ARRAY, plan.value_size, 1)
+            if not plan.scalar and zeros_of(plan.value_size) not in self.names:
+                self._map(zeros_of(plan.value_size), syscall.ARRAY, plan.value_size, 1)
 
     def _rings(self, shares: tuple[Share, ...]) -> None:
         """A ring for each size of record; the nearest sizes share one where there are many."""

@@ -22,9 +22,8 @@ from unitrace.contract.offer import (
 )  # fmt: skip
 from unitrace.contract.record import Record
 
-from .compile.base import Abilities, CannotCompile, Context
-from .compile.program import NO_SCRATCH, Compiled, check, compile_record, compile_whole
-from .compile.sends import SIGNALS
+from .compile.base import SIGNALS, Abilities, CannotCompile, Context
+from .compile.records import NO_SCRATCH, Compiled, check, compile_record
 from .compile.stacks import READERS
 from .maps import Kept, kept
 from .survey import abilities, version
@@ -237,6 +236,8 @@ class _Offering:
 
     def _compiled(self, clause: Clause, plans: dict[str, tuple[Kept, int]]) -> tuple[Compiled, bool]:
         """The program, and whether it is a raw tracepoint's."""
+        from .compile.program import compile_whole
+
         ways = [False]
         if not self._by_thread(clause) and self._raw(clause, (clause.predicate, clause.body)):
             ways = [True, False]

@@ -7,28 +7,15 @@ from unitrace.contract.ir import Expr, MapUpdate
 from ..asm import FP, R0, R1, R2, R3, R4
 from ..maps import Kept, Part
 from .base import CannotCompile, shape
-from .calls import Calls
+from .records import Records, zeros_of
 
-__all__ = ["DROPS", "Aggregates", "zeros", "zeros_of"]
-
-DROPS = "map:drops"
-"""Per-CPU counters of what got lost: 0 records, then one a kept map."""
+__all__ = ["Aggregates"]
 
 INLINE = 64
 """Larger values start as a copy of a map's zeros, not the stack's."""
 
 
-def zeros(plan: Kept) -> str:
-    """The name of the array that holds a map's first value, for ``link``."""
-    return zeros_of(plan.value_size)
-
-
-def zeros_of(size: int) -> str:
-    """The name of an array of ``size`` zeros."""
-    return f"map:zeros {size}"
-
-
-class Aggregates(Calls):
+class Aggregates(Records):
     """Updates of kept maps; ``plans``: the layouts, and each map's number among the drop counters."""
 
     plans: dict[str, tuple[Kept, int]] = {}  # noqa: RUF012 (set once, for a whole clause)
@@ -102,7 +89,7 @@ class Aggregates(Calls):
             there = code.label()
             slot = self.frame.take()
             code.storei(FP, slot, 0, 4)
-            code.map(R1, zeros(plan))
+            code.map(R1, zeros_of(plan.value_size))
             self.address(R2, FP, slot)
             code.call("map_lookup_elem")
             code.jump_ifi("!=", R0, 0, there)
@@ -114,21 +101,6 @@ class Aggregates(Calls):
         self.address(R2, base, key)
         code.alui("mov", R4, 1)
         code.call("map_update_elem")
-        self.frame.back(used)
-
-    def drop(self, number: int) -> None:
-        """Count one loss on this CPU."""
-        code, used = self.code, self.frame.used
-        missing = code.label()
-        slot = self.frame.take()
-        code.storei(FP, slot, number, 4)
-        code.map(R1, DROPS)
-        self.address(R2, FP, slot)
-        code.call("map_lookup_elem")
-        code.jump_ifi("==", R0, 0, missing)
-        code.alui("mov", R1, 1)
-        code.add_memory(R0, 0, R1, atomic=True, scratch=R2)
-        code.place(missing)
         self.frame.back(used)
 
     def _add(self, at: int, reg: int) -> None:

@@ -15,6 +15,10 @@ from .frame import LIMIT, Frame
 __all__ = ["Abilities", "Base", "CannotCompile", "Context", "StackFull", "shape"]
 
 
+SIGNALS = {"signal": "send_signal", "signal_thread": "send_signal_thread"}
+"""Acts that the kernel does at once, and their helpers."""
+
+
 class CannotCompile(Exception):
     """An expression or statement that has no translation (yet): ``reason`` says what, for people."""
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from unitrace.contract.ir import Const, Expr, ForRange, Loop, Unroll
-from unitrace.contract.model import Column, Place
 from unitrace.contract.offer import Sent
-from unitrace.contract.record import Record
 
 from ..asm import FP, R0, R1, R2, R3, R4, R6, R8, R9
 from .base import CannotCompile, shape
+from .records import Layout
 from .statements import Statements
 
 __all__ = ["Layout", "Loops"]
@@ -24,13 +23,6 @@ MOST_STEPS = 100_000
 
 MOST_TURNS = 1 << 23
 """BPF_MAX_LOOPS, include/linux/bpf.h; the engine's limit too."""
-
-
-class Layout(Record):
-    """A record's columns in memory, from the record's start (after the ring's own header)."""
-
-    places: tuple[tuple[Column, Place], ...]
-    size: int
 
 
 class Loops(Statements):

@@ -23,23 +23,21 @@ from unitrace.contract.ir import (
     Unary,
     Var,
 )  # fmt: skip
-from unitrace.contract.model import Column, Place
+from unitrace.contract.model import Column
 from unitrace.contract.offer import AT_SITE, Sent, columns_of, walk
 from unitrace.contract.sites import SITES
 from unitrace.contract.types import INT64, UINT64, Buffer, Formatted, Tuple, Type
 
 from ..asm import FP, R0, R1, R7
-from .base import CannotCompile
+from .base import SIGNALS, CannotCompile
 from .calls import ON_MAPS
 from .layouts import ADDRESS, in_register
-from .loops import Layout, Loops
+from .loops import Loops
+from .records import layout
 
-__all__ = ["SIGNALS", "Layout", "Sends"]
+__all__ = ["Sends"]
 
 ENDING = frozenset({"exit"})
-
-SIGNALS = {"signal": "send_signal", "signal_thread": "send_signal_thread"}
-"""Acts that the kernel does at once, and their helpers."""
 
 PURE = (Unary, Binary, Cast, Choice, Call, TupleOf, MemberOf, Index)
 """Expressions that user space computes as well, from their operands."""
@@ -51,26 +49,12 @@ class Sends(Loops):
 
     clause: Clause
     lax = False
-    time = 0  # the slot of the time that this run's records bear
 
     def __init__(self, *args: object, **named: object) -> None:
         super().__init__(*args, **named)
         self.sent = []
-        self.values: dict[Expr, Expr] = {}  # sites of a record, and what they stand for
 
     # --- records ----------------------------------------------------------------------------------
-
-    def lay_out(self, columns: tuple[Column, ...]) -> Layout:
-        """(program.py)"""
-        raise NotImplementedError
-
-    def column(self, column: Column, place: Place, base: int, off: int) -> None:
-        """(program.py)"""
-        raise NotImplementedError
-
-    def record(self, shown: Layout, ordinal: int, ending: bool) -> None:
-        """(program.py)"""
-        raise NotImplementedError
 
     def send(self, stmt: Act | Show) -> None:
         name = stmt.name if isinstance(stmt, Act) else ""
@@ -103,7 +87,7 @@ class Sends(Loops):
         self.next_ordinal += 1
         columns = columns_of(clause)
         self.values = {site: value for value, site in held.items()}
-        shown = self.lay_out(columns)
+        shown = layout(columns)
         self.sent.append((Sent(clause, columns), shown))
         ending = any(isinstance(one, Act) and one.name in ENDING for one in body)
         self.record(shown, clause.ordinal, ending)
@@ -122,13 +106,6 @@ class Sends(Loops):
         self.variables["\0divided"] = self.divided
         self.emit((ForRange("n", Const(UINT64, 0), site, (warned,)),), {often: site})
         self.code.place(none)
-
-    def switch_off(self) -> None:
-        """exit(): nothing runs after it, on any CPU."""
-        if not self.abilities.direct_values:
-            raise CannotCompile("exit() (kernel 5.2)")
-        self.code.map_value(R1, "map:switch")
-        self.code.storei(R1, 0, 0, 4)
 
     # --- values -----------------------------------------------------------------------------------
 
@@ -197,7 +174,7 @@ class Sends(Loops):
         site = Site(expr.type, "sent", 0)
         values, self.values = self.values, {site: expr}
         try:
-            shown = self.lay_out((Column("sent(0)", site, expr.type),))
+            shown = layout((Column("sent(0)", site, expr.type),))
             self.column(*shown.places[0], R7, 0)
         except CannotCompile as error:
             return error.reason

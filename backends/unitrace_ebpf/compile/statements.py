@@ -30,12 +30,7 @@ __all__ = ["Statements"]
 
 
 class Statements(Tables):
-    """``end``: where a clause returns to. ``loops``: where break and continue lead, innermost last.
-    ``looped``: variables that change in loops; ``opaque``: the slot of a zero unknown to the verifier."""
-
-    end: Label
-    looped: frozenset[str] = frozenset()
-    opaque = 0
+    """``loops``: where break and continue lead, innermost last."""
 
     def __init__(self, *args: object, **named: object) -> None:
         super().__init__(*args, **named)

@@ -9,7 +9,7 @@ from ebpf_runs import I8, I64, PID, U16, U32, decl, num, op
 from unitrace_ebpf.asm import FP, R0, R1, R6, Code
 from unitrace_ebpf.compile.base import Abilities, CannotCompile, Context
 from unitrace_ebpf.compile.frame import Frame
-from unitrace_ebpf.compile.program import check, layout
+from unitrace_ebpf.compile.records import check, layout
 from unitrace_ebpf.maps import Part, kept
 from unitrace_ebpf.ring import RING_HEAD, decode
 

@@ -13,7 +13,7 @@ import pytest
 from unitrace_ebpf import usdt
 from unitrace_ebpf.backend import Ebpf
 from unitrace_ebpf.compile.base import Abilities, CannotCompile, Context
-from unitrace_ebpf.compile.program import Program
+from unitrace_ebpf.compile.records import Records
 
 from tests.backends.ebpf.ebpf_runs import (
     COMM_SITE,
@@ -222,6 +222,6 @@ def test_copies_that_look_the_same() -> None:
     """Two places at the same byte of a page whose arguments differ can't be told apart."""
     one, two = notes.parse_argument("-4@%edi", X86_64), notes.parse_argument("-4@%esi", X86_64)
     places = (notes.Usdt("p", "n", 0x1010, 0, (one,)), notes.Usdt("p", "n", 0x2010, 0, (two,)))
-    made = Program(Context("function"), Abilities())
+    made = Records(Context("function"), Abilities())
     with pytest.raises(CannotCompile, match="can't be told apart"):
         usdt.argument(made, places, 0)

@@ -14,7 +14,8 @@ from typing import Any
 from unitrace_ebpf import maps, snapshot, survey, syscall, verifier
 from unitrace_ebpf.asm import Code
 from unitrace_ebpf.compile.base import Abilities, CannotCompile, Context
-from unitrace_ebpf.compile.program import compile_whole, scratch_map
+from unitrace_ebpf.compile.program import compile_whole
+from unitrace_ebpf.compile.records import scratch_map
 from unitrace_ebpf.ring import Ring, decode
 
 from unitrace.contract import ir
