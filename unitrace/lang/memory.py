@@ -52,11 +52,12 @@ class Memory(Base):
     """Lowering of what reads memory."""
 
     def load(
-        self, of: Type, pointer: ir.Expr, offset: int, space: str, member: Member | None = None
+        self, of: Type, pointer: ir.Expr, offset: int, space: str, member: Member | None = None, nul: int = 0
     ) -> ir.Expr:
-        """The value of type ``of`` at ``pointer`` + ``offset``; an array of char is its text."""
+        """The value of type ``of`` at ``pointer`` + ``offset``; an array of char is its text, that needs
+        ``nul`` bytes more where all of the array may be text."""
         if isinstance(of, Array) and is_char(of.of) and of.count:
-            return ir.Text(Str(of.count), address(pointer, offset), space)
+            return ir.Text(Str(of.count + nul), address(pointer, offset), space)
         if isinstance(of, Str):
             return ir.Text(of, address(pointer, offset), space)
         if isinstance(of, Struct):
@@ -103,12 +104,14 @@ class Memory(Base):
         of = operand.type
         if isinstance(of, Pointer) and isinstance(of.to, Struct):
             member = self.member_of(of.to, name, node)
-            return self.load(member.type, operand, member.offset, self.space_of(operand), member)
+            nul = int(of.to.name in self.unit.types.structs)  # the kernel ends its own strings
+            return self.load(member.type, operand, member.offset, self.space_of(operand), member, nul)
         if isinstance(of, Struct):
             member = self.member_of(of, name, node)
             if isinstance(operand, ir.Load):
                 offset = operand.offset + member.offset
-                return self.load(member.type, operand.pointer, offset, operand.space, member)
+                nul = int(of.name in self.unit.types.structs)
+                return self.load(member.type, operand.pointer, offset, operand.space, member, nul)
             for index, one in enumerate(self.unit.types.complete(of).members):
                 if one.name == name:
                     return ir.MemberOf(one.type, operand, index)

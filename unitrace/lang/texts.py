@@ -120,6 +120,8 @@ class Texts(Builtins):
             pointer = address(value.pointer, value.offset)
         elif isinstance(of, (Int, Pointer)):
             pointer = value
+        elif isinstance(value, ir.Text) and len(values) == 2 and not isinstance(node.args[0], ast.Call):
+            pointer = value.pointer  # an array of char: its bytes, not its text
         elif not isinstance(of, (Str, Array, Buffer)):
             raise self.fault(
                 f"buf() expects an integer, string, or array argument but saw {spelled(of)}", node
