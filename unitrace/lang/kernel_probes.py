@@ -117,7 +117,8 @@ class KernelProbes(Places):
         if proto is not None:
             fields = tuple(one.replace(offset=one.offset - 1) for one in proto.fields[1:])
         elif self.known_event(event) is False:
-            raise self.missing(f"No matches for rawtracepoint {event}.", "*", event)
+            text = f"Probe has no valid attach points: no rawtracepoint {event}."
+            raise self.missing(text, "*", event)
         return self.made("rawtracepoint", label, scope=module, name=event, fields=fields)
 
     def known_event(self, event: str) -> bool | None:

@@ -67,6 +67,8 @@ class Memory(Base):
             value = pointer.right.value
             if isinstance(value, int) and value < 1 << 31:
                 pointer, offset = pointer.left, offset + value
+        if isinstance(of, Int) and of.signed and 0 < bits[1] < of.bits:  # as bpftrace: zeros in front
+            return rules.cast(ir.Load(of.replace(signed=False), pointer, offset, space, *bits), of)
         return ir.Load(of, pointer, offset, space, *bits)
 
     def member_of(self, of: Struct, name: str, node: ast.Node) -> Member:
