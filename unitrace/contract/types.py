@@ -10,7 +10,7 @@ from .record import Record
 __all__ = [
     "BOOL", "COMM", "INT32", "INT64", "UINT32", "UINT64", "VOID",
     "Aggregate", "Array", "Bool", "Buffer", "Enum", "Formatted", "Int", "Member", "Pointer",
-    "Stack", "Str", "Struct", "Symbol", "Tuple", "Type", "Void", "name_of",
+    "Stack", "Str", "Struct", "Symbol", "Tuple", "Type", "Void", "name_of", "shape",
 ]  # fmt: skip
 
 
@@ -123,6 +123,15 @@ class Struct(Type):
         return self.length
 
 
+def _alignment(of: Type) -> int:
+    """A tuple's item's alignment in bytes: C's."""
+    while isinstance(of, Array):
+        of = of.of
+    if isinstance(of, Struct) and of.members:
+        return max(_alignment(member.type) for member in of.members)
+    return max(1, min(8, of.size & -of.size))
+
+
 class Tuple(Type):
     """A tuple of values; with ``names`` a record (``(a=1, b=2)``). C alignment."""
 
@@ -133,7 +142,7 @@ class Tuple(Type):
     def size(self) -> int:
         end, widest = 0, 1
         for item in self.items:
-            align = max(1, min(8, item.size & -item.size))
+            align = _alignment(item)
             widest = max(widest, align)
             end = -(-end // align) * align + item.size
         return -(-end // widest) * widest
@@ -190,6 +199,21 @@ VOID, BOOL = Void(), Bool()
 INT32, INT64 = Int(32, True), Int(64, True)
 UINT32, UINT64 = Int(32, False), Int(64, False)
 COMM = Str(16)  # TASK_COMM_LEN, include/linux/sched.h
+
+
+def shape(of: Type) -> tuple[int, bool] | None:
+    """(bits, signed) of an integer-like type; None for others. BOOL counts as 8 unsigned bits."""
+    if isinstance(of, (Int, Enum)):
+        return of.bits, of.signed
+    if isinstance(of, Pointer):
+        return 64, False
+    if isinstance(of, Bool):
+        return 8, False
+    if isinstance(of, Symbol) and of.space == "kernel":
+        return 64, False
+    if isinstance(of, Formatted) and of.form not in ("inet", "mac"):
+        return 64, False
+    return None
 
 
 def name_of(of: Type) -> str:
