@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from unitrace.contract.ir import Cast, Clause, Const, Expr, MapUpdate, Site, Stmt
+from unitrace.contract.ir import Cast, Clause, Const, Expr, MapUpdate, Site
 from unitrace.contract.machine import Answer, Machine, fact
 from unitrace.contract.model import lhist_bucket
 from unitrace.contract.offer import Request
@@ -91,10 +91,9 @@ def hist(machine: Machine, request: Request, clause: Clause, naming: Naming) -> 
     update = clause.body[0]
     if update.map not in request.keepable or not machine.answer("ftrace.hist"):
         return None
-    writers = [one for one in request.clauses if _writes(one.body, update.map)]
     decl = request.map(update.map)
     of = decl.value
-    if len(writers) != 1 or not isinstance(of, Aggregate):
+    if len(request.writers(update.map)) != 1 or not isinstance(of, Aggregate):
         return None
     if decl.entries & (decl.entries - 1) or not SMALLEST <= decl.entries <= LARGEST:
         return None
@@ -134,17 +133,6 @@ def hist(machine: Machine, request: Request, clause: Clause, naming: Naming) -> 
         return None
     names = tuple(fields) or (ALL,)
     return Hist(update.map, names, tuple(constants), decl.key, of, value, step, decl.entries)
-
-
-def _writes(body: tuple[Stmt, ...], map: str) -> bool:
-    for stmt in body:
-        if getattr(stmt, "map", "") == map:
-            return True
-        for name in stmt._fields:
-            inner = getattr(stmt, name)
-            if isinstance(inner, tuple) and inner and isinstance(inner[0], Stmt) and _writes(inner, map):
-                return True
-    return False
 
 
 def _field(machine: Machine, site: Expr, naming: Naming) -> Named | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 
-from unitrace.contract.ir import MapUpdate, Stmt
+from unitrace.contract.ir import MapUpdate
 from unitrace.contract.model import Snapshot
 from unitrace.contract.offer import Request, Share
 from unitrace.contract.types import Aggregate
@@ -40,7 +40,7 @@ def counted(request: Request, one: Share) -> Share | None:
         return None
     if not isinstance(of, Aggregate) or of.function != "count":
         return None
-    if sum(_writes(other.body, update.map) for other in request.clauses) != 1:
+    if len(request.writers(update.map)) != 1:
         return None
     if plan.way == "sampled":
         software = plan.type == syscall.TYPE_SOFTWARE and plan.config not in _CLOCKS
@@ -52,17 +52,6 @@ def counted(request: Request, one: Share) -> Share | None:
         how=f"{one.how}, {HOW}",
         plan=plan.replace(counted=update.map, comm=False, tgid=False),
     )
-
-
-def _writes(body: tuple[Stmt, ...], map: str) -> bool:
-    for stmt in body:
-        if getattr(stmt, "map", "") == map:
-            return True
-        for name in stmt._fields:
-            inner = getattr(stmt, name)
-            if isinstance(inner, tuple) and inner and isinstance(inner[0], Stmt) and _writes(inner, map):
-                return True
-    return False
 
 
 class Counter:

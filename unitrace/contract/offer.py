@@ -80,6 +80,14 @@ class Request(Record):
         """The declaration of map ``name``."""
         return next(decl for decl in self.maps if decl.name == name)
 
+    def writers(self, map: str) -> list[Clause]:
+        """The clauses with statements on the map; those that only read it aren't among them."""
+        return [
+            clause
+            for clause in self.clauses
+            if any(getattr(stmt, "map", "") == map for stmt in statements(clause.body))
+        ]
+
 
 class Sent(Record):
     """Something that a clause which runs whole leaves to user space: a ``clause`` with an ordinal of its

@@ -17,38 +17,21 @@ from unitrace.contract.types import (
     Array,
     Bool,
     Buffer,
-    Enum,
     Formatted,
-    Int,
     Member,
-    Pointer,
     Stack,
     Str,
     Struct,
     Symbol,
     Tuple,
     Type,
+    shape,
 )
 
 __all__ = [
     "converter", "cut", "decode", "decoder", "divide", "element", "encode", "is_integer", "range_of",
     "remainder", "shape", "wrap", "zero",
 ]  # fmt: skip
-
-
-def shape(of: Type) -> tuple[int, bool] | None:
-    """(bits, signed) of an integer-like type; None for others. BOOL counts as 8 unsigned bits."""
-    if isinstance(of, (Int, Enum)):
-        return of.bits, of.signed
-    if isinstance(of, Pointer):
-        return 64, False
-    if isinstance(of, Bool):
-        return 8, False
-    if isinstance(of, Symbol) and of.space == "kernel":
-        return 64, False
-    if isinstance(of, Formatted) and of.form not in ("inet", "mac"):
-        return 64, False
-    return None
 
 
 def is_integer(of: Type) -> bool:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from unitrace.contract import types
 from unitrace.contract.ir import Expr, Field
 from unitrace.contract.record import Record
-from unitrace.contract.types import Bool, Enum, Formatted, Int, Pointer, Symbol, Type
+from unitrace.contract.types import Type
 
 from ..asm import FP, R0, R6, Code
 from .frame import LIMIT, Frame
 
-__all__ = ["Abilities", "Base", "CannotCompile", "Context", "StackFull", "shape"]
+__all__ = ["SIGNALS", "Abilities", "Base", "CannotCompile", "Context", "StackFull", "shape"]
 
 
 SIGNALS = {"signal": "send_signal", "signal_thread": "send_signal_thread"}
@@ -81,17 +82,10 @@ class Context(Record):
 
 def shape(of: Type) -> tuple[int, bool]:
     """(bits, signed) of a type that a register holds; CannotCompile for others."""
-    if isinstance(of, (Int, Enum)):
-        return of.bits, of.signed
-    if isinstance(of, Pointer):
-        return 64, False
-    if isinstance(of, Bool):
-        return 8, False
-    if isinstance(of, Symbol) and of.space == "kernel":
-        return 64, False
-    if isinstance(of, Formatted) and of.form not in ("inet", "mac"):
-        return 64, False
-    raise CannotCompile(f"a value of type {type(of).__name__}")
+    found = types.shape(of)
+    if found is None:
+        raise CannotCompile(f"a value of type {type(of).__name__}")
+    return found
 
 
 class Base:
