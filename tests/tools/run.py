@@ -95,7 +95,7 @@ def _armed(process: subprocess.Popen[bytes], said: Path) -> bool:
         if ARMED in said.read_bytes():
             return True
         time.sleep(0.1)
-    return process.poll() is None
+    return process.poll() is not None  # one that has gone isn't waited for
 
 
 def _work(case: Case) -> str:
