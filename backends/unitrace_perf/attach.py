@@ -19,7 +19,7 @@ from unitrace.contract.offer import Offer, Share
 from unitrace.kernel import cpus
 from unitrace.kernel.closing import close_behind, close_now
 from unitrace.kernel.fetched import Rule
-from unitrace.kernel.perf_events import threads
+from unitrace.kernel.perf_events import perf_event_open, threads
 
 from . import records, syscall
 from .columns import FIXED, field_place
@@ -148,7 +148,7 @@ class PerfAttachment:
 
     def _opened(self, attr: bytes, cpu: int, what: str, task: int = -1) -> int:
         try:
-            return syscall.open_event(attr, cpu=cpu, pid=task)
+            return perf_event_open(attr, cpu=cpu, pid=task)
         except ProcessLookupError:
             raise
         except OSError as error:

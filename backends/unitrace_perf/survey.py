@@ -17,6 +17,7 @@ from unitrace.contract.errors import BackendError
 from unitrace.contract.machine import Answer, Machine, fact
 from unitrace.kernel import cpus, tracefs
 from unitrace.kernel import survey as survey  # registers the general facts
+from unitrace.kernel.perf_events import perf_event_open
 
 from . import syscall
 
@@ -238,7 +239,7 @@ def _tried_pmu(machine: Machine, name: str, nowhere: bytes) -> Answer:
 
 def _tried(machine: Machine, attr: bytes) -> Answer:
     try:
-        os.close(syscall.open_event(attr, cpu=cpus.online()[0]))
+        os.close(perf_event_open(attr, cpu=cpus.online()[0]))
     except OSError as error:
         return explained(machine, error.errno or errno.EIO)
     return Answer()

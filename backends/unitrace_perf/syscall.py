@@ -1,17 +1,15 @@
-"""perf_event_open(2) and its ioctls, by ctypes and fcntl.
+"""What perf_event_open(2) is given, and its ioctls.
 
 Names and numbers are those of include/uapi/linux/perf_event.h.
 """
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import struct
-from typing import Any
 
-__all__ = ["attr", "bpf_programs", "disable", "enable", "event_id", "open_event", "set_filter", "set_output"]
+__all__ = ["attr", "bpf_programs", "disable", "enable", "event_id", "set_filter", "set_output"]
 
 # perf_event_attr.type
 TYPE_HARDWARE, TYPE_SOFTWARE, TYPE_TRACEPOINT, TYPE_BREAKPOINT = 0, 1, 2, 5
@@ -36,15 +34,10 @@ SAMPLE_ID_ALL, COMM_EXEC, USE_CLOCKID = 1 << 18, 1 << 24, 1 << 25
 
 CLOCK_MONOTONIC = 1
 
-FLAG_FD_CLOEXEC = 1 << 3
-
 # _IO('$', n) and its like, as asm-generic/ioctl.h has them
 _IOC_ENABLE, _IOC_DISABLE, _IOC_SET_OUTPUT = 0x2400, 0x2401, 0x2405
 _IOC_SET_FILTER, _IOC_ID = 0x40082406, 0x80082407
 _IOC_QUERY_BPF = 0xC008240A  # 4.16
-
-SYSCALL_NUMBERS = {"x86_64": 298, "aarch64": 241, "riscv64": 241}
-"""Little-endian machines only: the readers of samples count on it."""
 
 _ATTR = struct.Struct("=IIQQQQQIIQQQQIiQII")
 """struct perf_event_attr up to PERF_ATTR_SIZE_VER5 (4.1), packed as the kernel lays it out:
@@ -84,27 +77,6 @@ def attr(
         type, _ATTR.size, config, period, sample_type, read_format, flags, watermark,
         bp_type, config1, config2, 0, 0, 0, clock, regs, 0, 0,
     )  # fmt: skip
-
-
-_libc: Any = None
-
-
-def open_event(attr: bytes, *, cpu: int, pid: int = -1) -> int:
-    """perf_event_open(2): an event on one CPU, all processes by default. Returns its fd; OSError."""
-    global _libc
-    if _libc is None:
-        _libc = ctypes.CDLL(None, use_errno=True)
-    number = SYSCALL_NUMBERS.get(os.uname().machine)
-    if number is None:
-        raise OSError(38, f"the number of perf_event_open on {os.uname().machine} isn't known")
-    fd: int = _libc.syscall(
-        ctypes.c_long(number), ctypes.c_char_p(attr), ctypes.c_long(pid), ctypes.c_long(cpu),
-        ctypes.c_long(-1), ctypes.c_ulong(FLAG_FD_CLOEXEC),
-    )  # fmt: skip
-    if fd < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return fd
 
 
 def event_id(fd: int) -> int:

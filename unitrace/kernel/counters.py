@@ -5,13 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-from typing import Any
 
 from unitrace.contract.record import Record
 
-__all__ = ["Event", "Reading", "close", "disable", "enable", "opened", "read"]
+from .perf_events import perf_event_open
 
-SYSCALL_NUMBERS = {"x86_64": 298, "aarch64": 241, "riscv64": 241}
+__all__ = ["Event", "Reading", "close", "disable", "enable", "opened", "read"]
 
 # bits of perf_event_attr's flag word
 DISABLED, INHERIT, PINNED = 1 << 0, 1 << 1, 1 << 2
@@ -19,7 +18,6 @@ EXCLUDE_USER, EXCLUDE_KERNEL, EXCLUDE_HV, ENABLE_ON_EXEC = 1 << 4, 1 << 5, 1 << 
 EXCLUDE_HOST, EXCLUDE_GUEST = 1 << 19, 1 << 20
 
 _TIMES = 1 << 0 | 1 << 1  # PERF_FORMAT_TOTAL_TIME_ENABLED, _RUNNING
-_FD_CLOEXEC = 1 << 3
 _ENABLE, _DISABLE = 0x2400, 0x2401
 _FLAG_GROUP = 1
 
@@ -70,9 +68,6 @@ class Reading(Record):
         return 100.0 * self.running / self.enabled if self.enabled else 100.0
 
 
-_libc: Any = None
-
-
 def opened(
     event: Event,
     *,
@@ -83,14 +78,6 @@ def opened(
     on_exec: bool = False,
 ) -> int:
     """A counter, disabled (but for the members of a ``group``, which follow its leader): its fd. OSError."""
-    global _libc
-    import ctypes
-
-    if _libc is None:
-        _libc = ctypes.CDLL(None, use_errno=True)
-    number = SYSCALL_NUMBERS.get(os.uname().machine)
-    if number is None:
-        raise OSError(38, f"the number of perf_event_open on {os.uname().machine} isn't known")
     flags = event.flags | (INHERIT if inherit else 0)
     if group < 0:
         flags |= DISABLED | (ENABLE_ON_EXEC if on_exec else 0)
@@ -98,14 +85,7 @@ def opened(
         event.type, _ATTR.size, event.config, 0, 0, _TIMES, flags, 0, 0, event.config1, event.config2,
         0, 0, 0, 0, 0, 0, 0,
     )  # fmt: skip
-    fd: int = _libc.syscall(
-        ctypes.c_long(number), ctypes.c_char_p(attr), ctypes.c_long(pid), ctypes.c_long(cpu),
-        ctypes.c_long(group), ctypes.c_ulong(_FD_CLOEXEC),
-    )  # fmt: skip
-    if fd < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return fd
+    return perf_event_open(attr, pid=pid, cpu=cpu, group=group)
 
 
 def read(fd: int) -> Reading:

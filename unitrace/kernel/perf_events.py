@@ -1,4 +1,4 @@
-"""Perf events: the names they go by, and what perf_event_open(2) wants for each.
+"""Perf events: the names they go by, what perf_event_open(2) wants for each, and the call itself.
 
 perf's names (``perf list``) and bpftrace's differ in a few; what stands under both is one event. Numbers:
 include/uapi/linux/perf_event.h, hw_breakpoint.h.
@@ -7,6 +7,7 @@ include/uapi/linux/perf_event.h, hw_breakpoint.h.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from unitrace.contract.ir import Probe
 from unitrace.contract.record import Record
@@ -14,7 +15,7 @@ from unitrace.contract.record import Record
 __all__ = [
     "BPFTRACE", "BREAKPOINT", "CACHES", "CACHE_OPERATIONS", "CPU_CLOCK", "HARDWARE", "PERF", "SAMPLED",
     "SOFTWARE", "TASK_CLOCK", "TYPE_BREAKPOINT", "TYPE_CACHE", "TYPE_HARDWARE", "TYPE_RAW", "TYPE_SOFTWARE",
-    "TYPE_TRACEPOINT", "Sampled", "sampled", "threads",
+    "TYPE_TRACEPOINT", "Sampled", "perf_event_open", "sampled", "threads",
 ]  # fmt: skip
 
 TYPE_HARDWARE, TYPE_SOFTWARE, TYPE_TRACEPOINT, TYPE_CACHE, TYPE_RAW, TYPE_BREAKPOINT = range(6)
@@ -104,3 +105,31 @@ def threads(pid: int) -> list[int]:
         return sorted(map(int, os.listdir(f"/proc/{pid}/task")))
     except FileNotFoundError:
         return []
+
+
+_SYSCALL_NUMBERS = {"x86_64": 298, "aarch64": 241, "riscv64": 241}
+"""Little-endian machines only: the readers of samples count on it."""
+
+_FLAG_FD_CLOEXEC = 1 << 3
+
+_libc: Any = None
+
+
+def perf_event_open(attr: bytes, *, pid: int = -1, cpu: int = -1, group: int = -1) -> int:
+    """An event by its packed struct perf_event_attr. Returns its fd; OSError."""
+    global _libc
+    import ctypes
+
+    if _libc is None:
+        _libc = ctypes.CDLL(None, use_errno=True)
+    number = _SYSCALL_NUMBERS.get(os.uname().machine)
+    if number is None:
+        raise OSError(38, f"the number of perf_event_open on {os.uname().machine} isn't known")
+    fd: int = _libc.syscall(
+        ctypes.c_long(number), ctypes.c_char_p(attr), ctypes.c_long(pid), ctypes.c_long(cpu),
+        ctypes.c_long(group), ctypes.c_ulong(_FLAG_FD_CLOEXEC),
+    )  # fmt: skip
+    if fd < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return fd

@@ -46,6 +46,7 @@ from unitrace.contract.machine import Machine
 from unitrace.contract.model import VECTOR_FROM
 from unitrace.contract.types import BOOL, INT32, INT64, UINT32, Int, Pointer, Str
 from unitrace.kernel.formats import read_format
+from unitrace.kernel.perf_events import perf_event_open
 
 pytestmark = [
     pytest.mark.privileged,
@@ -313,7 +314,7 @@ def test_other_peoples_bpf_programs_are_told_of() -> None:
     probe = tracepoint("syscalls", "sys_enter_lseek")
     offer = offered(clause(probe, (), mine()))
     number = read_format(MACHINE, "syscalls", "sys_enter_lseek").id
-    event = syscall.open_event(syscall.attr(syscall.TYPE_TRACEPOINT, number, flags=0), cpu=0)
+    event = perf_event_open(syscall.attr(syscall.TYPE_TRACEPOINT, number, flags=0), cpu=0)
     try:
         program = load_program_that_returns_0()
         try:
