@@ -44,7 +44,7 @@ class Acts(Texts):
         for value, arg in zip(self.several(node.args[1:]), node.args[1:]):
             if isinstance(value.type, Void):
                 raise self.fault(f"{node.name}() can not print a value that isn't there", arg)
-            value = self.number_or_value(value, arg)
+            value = self.printed(self.number_or_value(value, arg))
             if isinstance(value.type, Aggregate):
                 raise self.fault(f"{spelled(value.type)} type passed to {node.name}() is not printable", arg)
             values.append(value)
@@ -90,7 +90,7 @@ class Acts(Texts):
                 value = rules.cast(value, rules.number_of(of))
         if isinstance(of, Void):
             raise self.fault("void type passed to print() is not printable", node)
-        return self.act(node, (value,))
+        return self.act(node, (self.printed(value),))
 
     def _whole_map(self, node: ast.Call) -> ir.Expr:
         arg = node.args[0]

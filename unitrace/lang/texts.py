@@ -37,7 +37,8 @@ class Texts(Builtins):
     """Lowering of functions with a value. Methods are named after the function."""
 
     def _call_str(self, node: ast.Call) -> ir.Expr:
-        most = self.unit.max_strlen
+        longest = self.unit.max_strlen
+        most = self.longest_read
         offset = _positional_offset(node.args[0])
         if offset is not None:
             number, skip = offset
@@ -49,9 +50,9 @@ class Texts(Builtins):
         if len(values) == 2:
             size = self._length(values[1], node)
             if isinstance(size, int):
-                if size + 1 > most:
+                if size + 1 > longest:
                     self.warn(
-                        f"length param ({size}) is too long and will be shortened to {most} bytes "
+                        f"length param ({size}) is too long and will be shortened to {longest} bytes "
                         "(see BPFTRACE_MAX_STRLEN)",
                         node,
                     )
@@ -93,6 +94,25 @@ class Texts(Builtins):
             f"str() expects a string, integer or a pointer type as first argument ({spelled(of)} provided)",
             node,
         )
+
+    @property
+    def longest_read(self) -> int:
+        """Bytes that are read of a string whose length isn't said: where ``max_strlen`` is below its
+        default one more, which tells whether there was more."""
+        longest = self.unit.max_strlen
+        return longest + 1 if longest < 1024 else longest
+
+    def printed(self, value: ir.Expr) -> ir.Expr:
+        """A string as it is printed: with the trailer where it has been cut."""
+        of, longest = value.type, self.unit.max_strlen
+        if not isinstance(of, Str) or of.length != longest + 1 or longest >= 1024:
+            return value
+        trailer = str(self.unit.config.get("str_trunc_trailer", "..")).encode()
+        if not trailer or isinstance(value, ir.Const):
+            return value
+        full = ir.Binary(BOOL, "==", ir.Call(UINT64, "strlen", (value,)), ir.Const(UINT64, longest))
+        whole = Str(of.length + len(trailer))
+        return ir.Choice(whole, full, ir.Call(whole, "str_concat", (value, rules.text(trailer))), value)
 
     def _length(self, value: ir.Expr, node: ast.Call) -> int | ir.Expr:
         """A length argument: known, or to be computed."""
