@@ -97,7 +97,7 @@ _ALL = (
     Case("syscount", files.counted_calls, lines(r"@syscall\[110\]", (r"\d+$", "N"))),
     Case("tcpaccept", net.connected, lines(_MINE)),
     Case("tcpconnect", net.connected, lines(_MINE)),
-    Case("tcpdrop", net.filtered, lines(_MINE)),
+    Case("tcpdrop", net.unreachable, lines(r"10\.9\.9\.2", (r"^TIME \d+ +\S+", "TIME")), net.wire_ready),
     Case("tcplife", net.connected, lines(_MINE, (r"\d+$", "MS"))),
     Case("tcpretrans", net.unanswered, lines(r"SYN_SENT", (r"^(TIME) \d+ +", r"\1 "))),
     Case("tcpsynbl", net.connected, lines(r"@backlog\[7\]|^\[")),

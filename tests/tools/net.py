@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
+import os
 import socket
 import ssl
-import struct
 import subprocess
 import tempfile
 import time
 
-__all__ = ["addresses", "connected", "filtered", "handshake", "unanswered"]
-
-
-SO_ATTACH_FILTER = 26  # include/uapi/asm-generic/socket.h
+__all__ = ["addresses", "connected", "handshake", "unanswered", "unreachable", "wire_ready"]
 
 
 def connected(payload: int = 5000) -> None:
@@ -34,19 +30,31 @@ def connected(payload: int = 5000) -> None:
                 time.sleep(0.05)
 
 
-def filtered() -> None:
-    """A message to a socket whose filter takes none: it is dropped at that socket."""
-    nothing = ctypes.create_string_buffer(struct.pack("<HBBI", 0x06, 0, 0, 0))  # BPF_RET | BPF_K, 0 bytes
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(1)
-        with socket.create_connection(listening.getsockname()) as client:
-            server, _ = listening.accept()
-            program = struct.pack("HP", 1, ctypes.addressof(nothing))
-            server.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
-            client.send(b"to nobody")
-            time.sleep(0.05)
-            server.close()
+def wire_ready() -> None:
+    """A wire with nobody at its end."""
+    if not os.path.exists("/sys/class/net/tool0"):
+        for words in (
+            "modprobe veth",
+            "ip link add tool0 type veth peer name tool1",
+            "ip addr add 10.9.9.1/24 dev tool0",
+            "ip link set tool0 up",
+            "ip link set tool1 up",
+        ):
+            if subprocess.run(words.split(), capture_output=True).returncode:
+                raise OSError(f"can't {words}")
+
+
+def unreachable() -> None:
+    """Connections to a neighbour that doesn't answer: what waits for its address is dropped."""
+    clients = []
+    for _ in range(2):
+        client = socket.socket()
+        client.setblocking(False)
+        client.connect_ex(("10.9.9.2", 80))
+        clients.append(client)
+    time.sleep(4.5)
+    for client in clients:
+        client.close()
 
 
 def unanswered() -> None:
