@@ -14,10 +14,13 @@ from unitrace.contract.types import (
     UINT32,
     UINT64,
     Aggregate,
+    Array,
     Int,
+    Member,
     Pointer,
     Stack,
     Str,
+    Struct,
     Tuple,
 )
 
@@ -187,6 +190,43 @@ def test_members(text: str, made: str) -> None:
     kind, *numbers = made.split()
     found = (load.offset, load.type.size) if kind == "load" else (load.bit_offset, load.bit_size)
     assert found == tuple(map(int, numbers))
+
+
+def test_a_string_that_is_cut_is_printed_with_the_trailer() -> None:
+    (clause,) = compiled("config = { max_strlen = 5 } kprobe:vfs_read { print(str(arg1)); }").program.clauses
+    (act,) = clause.body
+    assert isinstance(act, ir.Act)
+    (choice,) = act.args
+    assert isinstance(choice, ir.Choice)
+    assert choice.otherwise == ir.Text(Str(6), ir.Site(INT64, "arg", 1))
+    assert ir.Const(Str(3), b"..") in [*walk(choice.then)]
+
+
+def test_an_array_of_char_may_be_text_to_its_last_byte() -> None:
+    text = (
+        STRUCTS + "kprobe:vfs_read { print((((struct B *)arg0)->name, buf(((struct B *)arg0)->name, 8))); }"
+    )
+    (act,) = compiled(text).program.clauses[0].body
+    assert isinstance(act, ir.Act)
+    (pair,) = act.args
+    assert isinstance(pair, ir.TupleOf)
+    name, bytes_of = pair.items
+    assert isinstance(name, ir.Text) and name.type == Str(9)
+    assert isinstance(bytes_of, ir.Call) and bytes_of.args[0] == name.pointer
+
+
+def test_signed_bit_fields_have_zeros_in_front() -> None:
+    text = "struct S { int a:4; } kprobe:vfs_read { print(((struct S *)arg0)->a); }"
+    (act,) = compiled(text).program.clauses[0].body
+    assert isinstance(act, ir.Act)
+    (value,) = act.args
+    assert isinstance(value, ir.Cast) and value.type == INT32
+    assert isinstance(value.operand, ir.Load) and value.operand.type == UINT32
+
+
+def test_tuples_are_laid_out_as_c_does() -> None:
+    pair = Struct("struct P", 8, (Member("a", INT32, 0), Member("b", INT32, 4)))
+    assert [Tuple((INT32, of)).size for of in (Array(INT32, 4), pair, INT64)] == [20, 12, 16]
 
 
 def test_a_variable_that_stands_for_an_argument_can_be_streamed() -> None:
