@@ -107,7 +107,7 @@ def swapped() -> None:
     _run("mkswap", disk())
     _run("swapon", disk())
     try:
-        memory = mmap.mmap(-1, 4 << 20)
+        memory = mmap.mmap(-1, 4 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         for at in range(0, len(memory), 4096):
             memory[at] = 1
         memory.madvise(MADV_PAGEOUT)
