@@ -32,8 +32,7 @@ _DEVICES = "/sys/bus/event_source/devices"
 @fact("perf.software", "perf software events on a whole CPU, with CLOCK_MONOTONIC stamps")
 def _software(machine: Machine) -> Answer:
     flags = syscall.DISABLED | syscall.SAMPLE_ID_ALL
-    dummy = syscall.attr(syscall.TYPE_SOFTWARE, syscall.SW_DUMMY, flags=flags)
-    return _tried(machine, dummy)
+    return _tried_dummy(machine, flags=flags)
 
 
 @fact("perf.clockid", "perf events stamped by CLOCK_MONOTONIC (4.1)")
@@ -42,7 +41,7 @@ def _clockid(machine: Machine) -> Answer:
     if not software:
         return software
     flags = syscall.DISABLED | syscall.USE_CLOCKID
-    answer = _tried(machine, syscall.attr(syscall.TYPE_SOFTWARE, syscall.SW_DUMMY, flags=flags))
+    answer = _tried_dummy(machine, flags=flags)
     if answer.errno == errno.EINVAL:
         return Answer(errno.EINVAL, "this kernel's perf has no use_clockid", "use a kernel from 4.1 on")
     return answer
@@ -50,15 +49,7 @@ def _clockid(machine: Machine) -> Answer:
 
 @fact("perf.format_lost", "events count their own lost samples (PERF_FORMAT_LOST, 6.0)")
 def _format_lost(machine: Machine) -> Answer:
-    answer = _tried(
-        machine,
-        syscall.attr(
-            syscall.TYPE_SOFTWARE,
-            syscall.SW_DUMMY,
-            flags=syscall.DISABLED,
-            read_format=syscall.FORMAT_LOST,
-        ),
-    )
+    answer = _tried_dummy(machine, read_format=syscall.FORMAT_LOST)
     if answer.errno == errno.EINVAL:
         return Answer(errno.EINVAL, "this kernel's perf has no PERF_FORMAT_LOST (6.0)")
     return answer
@@ -66,16 +57,7 @@ def _format_lost(machine: Machine) -> Answer:
 
 @fact("perf.regs", "samples carry the registers of the traced context (SAMPLE_REGS_INTR, 3.19)")
 def _regs(machine: Machine) -> Answer:
-    answer = _tried(
-        machine,
-        syscall.attr(
-            syscall.TYPE_SOFTWARE,
-            syscall.SW_DUMMY,
-            flags=syscall.DISABLED,
-            sample_type=syscall.SAMPLE_REGS_INTR,
-            regs=1,
-        ),
-    )
+    answer = _tried_dummy(machine, sample_type=syscall.SAMPLE_REGS_INTR, regs=1)
     if answer.errno in (errno.EINVAL, errno.ENOSYS):
         return Answer(answer.errno, "perf samples carry no registers on this architecture")
     return answer
@@ -235,6 +217,22 @@ def _tried_pmu(machine: Machine, name: str, nowhere: bytes) -> Answer:
     attr = syscall.attr(number, 0, flags=syscall.DISABLED, config1=ctypes.addressof(place))
     answer = _tried(machine, attr)
     return Answer() if answer.errno in (errno.ENOENT, errno.EINVAL) else answer
+
+
+def _tried_dummy(
+    machine: Machine,
+    *,
+    flags: int = syscall.DISABLED,
+    sample_type: int = 0,
+    read_format: int = 0,
+    regs: int = 0,
+) -> Answer:
+    """Whether perf opens a software event that never counts, so described."""
+    attr = syscall.attr(
+        syscall.TYPE_SOFTWARE, syscall.SW_DUMMY,
+        flags=flags, sample_type=sample_type, read_format=read_format, regs=regs,
+    )  # fmt: skip
+    return _tried(machine, attr)
 
 
 def _tried(machine: Machine, attr: bytes) -> Answer:

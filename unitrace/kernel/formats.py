@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from unitrace.contract.errors import ProbeError
@@ -239,6 +238,8 @@ def pointee(of: str) -> Type:
 
 def tracepoints(machine: Machine, category: str = "*", event: str = "*") -> Iterator[tuple[str, str]]:
     """The tracepoints that match both patterns (``*``, ``?``, ``[...]``), as the kernel lists them."""
+    from fnmatch import fnmatchcase
+
     text = machine.read(f"{tracefs.root(machine)}/available_events")
     for line in text.split("\n"):
         group, _, name = line.partition(":")
