@@ -13,8 +13,8 @@ pytestmark = pytest.mark.privileged
 ALWAYS_LATE = {
     "click", "fnmatch", "inspect", "numpy", "subprocess", "unitrace.cli.run", "unitrace.kernel.btf",
     "unitrace.kernel.elf", "unitrace.kernel.perf_events", "unitrace.kernel.usdt", "unitrace.plan.explain",
-    "unitrace_ebpf.listing", "unitrace_ebpf.races", "unitrace_ebpf.sampling", "unitrace_ebpf.usdt", "unitrace_ftrace.offer",
-    "unitrace_perf.offer",
+    "unitrace_ebpf.listing", "unitrace_ebpf.races", "unitrace_ebpf.sampling", "unitrace_ebpf.usdt",
+    "unitrace_ftrace.offer", "unitrace_perf.offer",
 }  # fmt: skip
 """What neither of these runs needs."""
 
