@@ -124,7 +124,7 @@ def test_a_string_behind_a_pointer_needs_the_next_one() -> None:
     arguments = Arguments(known(), KPROBE, X86_64)
     text = arguments.value(Text(Str(8), Load(UINT64, ARG, 8)))
     fetches = arguments.fetches([text, arguments.value(ARG)])
-    assert [how for _, how in fetches] == ["+0(+8(%di)):string", "$comm", "%di:s64"]
+    assert [how for _, how in fetches] == ["+0(+8(%di)):string", "$comm:string", "%di:s64"]
     fields = {f"v{n}": Field(f"v{n}", Str(8), at, 4, "data_loc") for n, at in ((0, 8), (2, 12))}
     assert text.place(fields)[1] == Rule(limit=8, checks=((8, 12),))
 

@@ -25,8 +25,8 @@ __all__ = ["Arguments", "Value"]
 ARGUMENTS_MAX = 128
 """MAX_TRACE_ARGS, kernel/trace/trace_probe.h."""
 
-LAST = "$comm"
-"""A string that there always is."""
+LAST = "$comm:string"
+"""A string that there always is; without its type it is a number in event probes of 6.1."""
 
 _GENERIC = filters.named_fields((), "")
 
@@ -186,7 +186,7 @@ class Arguments:
 
 
 def _is_string(how: str) -> bool:
-    return how == LAST or how.endswith("string")
+    return how == "$comm" or how.endswith("string")
 
 
 def _words(text: str) -> set[str]:

@@ -228,7 +228,7 @@ def test_strings_through_pointers() -> None:
     assert [text for _, text in tap(share).fetch[0]] == [
         "+0(+40(+8(%di))):string",
         "+0(+8(%di)):ustring",
-        "$comm",
+        "$comm:string",
     ]
 
 
