@@ -188,17 +188,14 @@ def remove_all(fd: int, plan: Kept, cpus: int) -> None:
     """Remove all keys. Their values are cleared first: before 5.10 an element that is used again keeps
     what other CPUs had in it."""
     if plan.plain:
-        for key in [SCALAR] if plan.scalar else list(_keys(fd, plan)):
-            syscall.map_update(fd, key, bytes(plan.value_size)) if plan.scalar else syscall.map_delete(
-                fd, key
-            )
-        return
-    if plan.scalar:
-        syscall.map_update(fd, SCALAR, bytes(plan.value_size * cpus))
-        return
+        cpus = 1  # its values are shared
     zeros = bytes(plan.value_size * cpus)
+    if plan.scalar:
+        syscall.map_update(fd, SCALAR, zeros)
+        return
     for key in list(_keys(fd, plan)):
-        _put(fd, key, zeros)
+        if not plan.plain:
+            _put(fd, key, zeros)
         syscall.map_delete(fd, key)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Set
 from unitrace.contract.machine import Answer, Machine, fact
 
 from . import perf_event, syscall
-from .asm import FP, R0, R1, R2, R3, R4, Code
+from .asm import FP, R0, R1, Code
 from .compile.base import Abilities
 from .compile.stacks import READERS
 from .memlock import unlock_memory
@@ -111,6 +111,25 @@ def _program(
     return syscall.prog_load(kind, code.link({}), "ut_try", expected=expected, target=target)
 
 
+ROOM, CONTEXT = object(), object()
+"""Arguments of a helper that aren't numbers: 8 bytes of the stack, and what the program is called with."""
+
+
+def _helper(kind: int, name: str, *arguments: object) -> Callable[[], int]:
+    """A program that calls a helper. CONTEXT comes first, if at all: it is in R1 already."""
+
+    def emit(code: Code) -> None:
+        for register, value in enumerate(arguments, R1):
+            if value is ROOM:
+                code.mov(register, FP)
+                code.alui("+", register, -8)
+            elif isinstance(value, int):
+                code.alui("mov", register, value)
+        code.call(name)
+
+    return lambda: _program(kind, emit)
+
+
 def _after(machine: Machine, fact: str, what: Callable[[], int], since: str = "") -> Answer:
     """Try ``what`` where ``fact`` holds, else give its reason."""
     answer = machine.answer(fact)
@@ -156,26 +175,13 @@ def _ringbuf(machine: Machine) -> Answer:
 
 @fact("bpf.split_reads", "bpf_probe_read_user and bpf_probe_read_kernel (5.5)")
 def _reads(machine: Machine) -> Answer:
-    def emit(code: Code) -> None:
-        code.mov(R1, FP)
-        code.alui("+", R1, -8)
-        code.alui("mov", R2, 8)
-        code.alui("mov", R3, 0)
-        code.call("probe_read_user")
-
-    return _after(machine, "bpf.kprobe", lambda: _program(syscall.KPROBE, emit), "5.5")
+    return _after(machine, "bpf.kprobe", _helper(syscall.KPROBE, "probe_read_user", ROOM, 8, 0), "5.5")
 
 
 @fact("bpf.read_kernel", "reading kernel memory (lockdown=confidentiality forbids it)")
 def _read_kernel(machine: Machine) -> Answer:
-    def emit(code: Code) -> None:
-        code.mov(R1, FP)
-        code.alui("+", R1, -8)
-        code.alui("mov", R2, 8)
-        code.alui("mov", R3, 0)
-        code.call("probe_read_kernel" if machine.answer("bpf.split_reads") else "probe_read")
-
-    answer = _after(machine, "bpf.kprobe", lambda: _program(syscall.KPROBE, emit))
+    name = "probe_read_kernel" if machine.answer("bpf.split_reads") else "probe_read"
+    answer = _after(machine, "bpf.kprobe", _helper(syscall.KPROBE, name, ROOM, 8, 0))
     if answer or answer.errno != errno.EINVAL:
         return answer
     return Answer(answer.errno, "the kernel is locked down (confidentiality)", "boot without it")
@@ -197,10 +203,6 @@ def _direct(machine: Machine) -> Answer:
     return _after(machine, "bpf.syscall", make, "5.2")
 
 
-def _helper(kind: int, name: str) -> Callable[[], int]:
-    return lambda: _program(kind, lambda code: code.call(name))
-
-
 @fact("bpf.boot_clock", "bpf_ktime_get_boot_ns (5.8)")
 def _boot(machine: Machine) -> Answer:
     return _after(machine, "bpf.kprobe", _helper(syscall.KPROBE, "ktime_get_boot_ns"), "5.8")
@@ -218,14 +220,8 @@ def _task_btf(machine: Machine) -> Answer:
 
 @fact("bpf.get_stack", "bpf_get_stack (4.18)")
 def _get_stack(machine: Machine) -> Answer:
-    def emit(code: Code) -> None:
-        code.mov(R2, FP)
-        code.alui("+", R2, -8)
-        code.alui("mov", R3, 8)
-        code.alui("mov", R4, 0)
-        code.call("get_stack")
-
-    return _after(machine, "bpf.kprobe", lambda: _program(syscall.KPROBE, emit), "4.18")
+    helper = _helper(syscall.KPROBE, "get_stack", CONTEXT, ROOM, 8, 0)
+    return _after(machine, "bpf.kprobe", helper, "4.18")
 
 
 @fact("bpf.func_ip", "bpf_get_func_ip in kprobes (5.15)")

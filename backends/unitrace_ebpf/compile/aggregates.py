@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unitrace.contract.ir import Expr, MapUpdate
 
-from ..asm import FP, R0, R1, R2, R3, R4
+from ..asm import FP, R0, R1, R2, R3, R4, Label
 from ..maps import Kept, Part
 from .base import CannotCompile, shape
 from .records import Records, zeros_of
@@ -32,22 +32,14 @@ class Aggregates(Records):
                 raise CannotCompile(f"{plan.function}() of two values")
             self.scalar(stmt.args[1])
             weight = self.spill()
-        hit, done = code.label(), code.label()
+        done = code.label()
         if plan.scalar:
             key = self.frame.take()
             code.storei(FP, key, 0, 4)
             self._lookup(plan, key)
             code.jump_ifi("==", R0, 0, done)
         else:
-            base, key = self.key_place(plan, stmt.key)
-            self._lookup(plan, key, base)
-            code.jump_ifi("!=", R0, 0, hit)
-            self._insert(plan, key, base)
-            self._lookup(plan, key, base)
-            code.jump_ifi("!=", R0, 0, hit)
-            self.drop(number)
-            code.jump(done)
-            code.place(hit)
+            self.element(plan, number, stmt.key, done)
         getattr(self, f"_{plan.function}")(plan, value, weight)
         code.place(done)
         self.frame.release(mark)
@@ -72,6 +64,20 @@ class Aggregates(Records):
             self.put(expr, part, base, at, clean=True)
             self.frame.release(mark)
         return base, at
+
+    def element(self, plan: Kept, number: int, exprs: tuple[Expr, ...], none: Label) -> None:
+        """R0: the address of the value under a key, made where there was none. Where there is no room, that
+        loss is counted, and it goes on at ``none``."""
+        code, hit = self.code, self.code.label()
+        base, key = self.key_place(plan, exprs)
+        self._lookup(plan, key, base)
+        code.jump_ifi("!=", R0, 0, hit)
+        self._insert(plan, key, base)
+        self._lookup(plan, key, base)
+        code.jump_ifi("!=", R0, 0, hit)
+        self.drop(number)
+        code.jump(none)
+        code.place(hit)
 
     def _lookup(self, plan: Kept, key: int, base: int = FP) -> None:
         self.code.map(R1, f"map:{plan.decl.name}")

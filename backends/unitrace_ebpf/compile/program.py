@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from unitrace.contract.ir import Act, Assign, Clause, Expr, ForRange, Loop, Show, Stmt, Unroll
+from unitrace.contract.offer import statements
 from unitrace.contract.types import Type
 
 from ..maps import Kept
@@ -73,14 +72,6 @@ def _whole(
         made.code.rename("scratch", scratch_map(size, by_task))
         made.code.rename("zeros of the scratch", zeros_of(size))
     return Compiled(made.code, made.frame.most, None, tuple(made.sent), size if scratch else 0, by_task)
-
-
-def statements(stmts: tuple[Stmt, ...]) -> Iterator[Stmt]:
-    """All statements in statements."""
-    for stmt in stmts:
-        yield stmt
-        for name in ("then", "otherwise", "body"):
-            yield from statements(getattr(stmt, name, ()))
 
 
 def _variables(body: tuple[Stmt, ...]) -> dict[str, list[Type]]:
