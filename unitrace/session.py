@@ -235,8 +235,7 @@ class Trace:
         self._count_losses()
         self._engine.end()
         self._records.append(Ended())
-        self._engine.finish()
-        self.maps = dict(self._engine.maps())
+        self.maps = self._engine.finish()
         self._records.extend(Lost(count, cause) for cause, count in self.stats.losses.items())
         return self._taken()
 

@@ -269,14 +269,15 @@ class Engine:
             self._resolver = Resolver(self._runtime.to_wall, tuple(files))
         return self._resolver(of, value)
 
-    def finish(self) -> None:
-        """Emit the maps in the order of their names, and how often warnings were repeated."""
+    def finish(self) -> dict[str, Snapshot]:
+        """Emit the maps in the order of their names, and how often warnings were repeated. What ``maps()``
+        is at the end."""
         self._runtime.repeated()
-        if not self._runtime.flag("print_maps_on_exit", True):
-            return
         content = self.maps()
-        for decl in sorted(self.program.maps, key=_name):
-            self._emit(MapShown(decl, content[decl.name]))
+        if self._runtime.flag("print_maps_on_exit", True):
+            for decl in sorted(self.program.maps, key=_name):
+                self._emit(MapShown(decl, content[decl.name]))
+        return content
 
 
 def _fired_here(clause: Clause) -> bool:

@@ -27,7 +27,8 @@ class KeptStore(Store):
         self.data = _Data(self, attachment)  # type: ignore[assignment]
 
     def remove(self, key: Any) -> bool:
-        return bool(self.data.pop(key, self) is not self)
+        data: Any = self.data
+        return bool(data.discard(key))
 
     def document(self, state: Any) -> Any:
         return state  # as a snapshot has it already
@@ -76,7 +77,11 @@ class _Data:
 
     def pop(self, key: Any, default: Any = None) -> Any:
         value = self.get(key, default)
-        return value if self._attachment.remove(self._name, self._parts(key)) else default
+        return value if self.discard(key) else default
+
+    def discard(self, key: Any) -> bool:
+        """Remove a key; whether it was there."""
+        return self._attachment.remove(self._name, self._parts(key))
 
     def clear(self) -> None:
         self._attachment.clear(self._name)
