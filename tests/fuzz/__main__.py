@@ -5,12 +5,12 @@ counts. Exits with 1 if there was a fault."""
 
 from __future__ import annotations
 
-import argparse
 import collections
-import multiprocessing
 import sys
 import time
 import traceback
+
+from tests.seeds import asked, results
 
 from .inputs import input_of
 from .trial import Slow, prepare, tried
@@ -20,32 +20,18 @@ CHUNK = 2000
 
 def main() -> int:
     """Run it."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
-    parser.add_argument("--count", type=int, default=10_000, help="how many inputs")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--first", type=int, default=0, help="number of the first input")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument(
-        "--seconds", type=float, default=1e9, help="end after the chunk in which this is over"
-    )
-    parser.add_argument("--only", type=int, help="run input number N alone, and show it")
-    given = parser.parse_args()
+    given = asked("tests.fuzz", "input", 10_000)
     if given.only is not None:
         return _one(given.seed, given.only)
-    last = given.first + given.count
-    chunks = [(given.seed, at, min(at + CHUNK, last)) for at in range(given.first, last, CHUNK)]
     counts: collections.Counter[str] = collections.Counter()
     faults: dict[str, tuple[int, str]] = {}
     begun = time.monotonic()
-    with multiprocessing.Pool(given.jobs, prepare) as pool:
-        for counted, found in pool.imap_unordered(chunk, chunks):
-            counts.update(counted)
-            for place, fault in found.items():
-                if place not in faults:
-                    faults[place] = fault
-                    print(f"--- input {fault[0]} of seed {given.seed}\n{fault[1]}", flush=True)
-            if time.monotonic() - begun > given.seconds:
-                break
+    for counted, found in results(given, chunk, CHUNK, prepare):
+        counts.update(counted)
+        for place, fault in found.items():
+            if place not in faults:
+                faults[place] = fault
+                print(f"--- input {fault[0]} of seed {given.seed}\n{fault[1]}", flush=True)
     total = sum(n for name, n in counts.items() if name.startswith("kind "))
     print(f"{total} inputs of seed {given.seed} in {time.monotonic() - begun:.0f} s:")
     print(", ".join(f"{name} {n}" for name, n in sorted(counts.items())))

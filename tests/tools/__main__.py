@@ -61,7 +61,7 @@ def row(result: Result) -> str:
 def _explain(result: Result) -> None:
     for at, ran in enumerate(result.ran):
         if result.verdict(at) != "equal":
-            for text in (ran.said, *(f"{line}" for line in result.views[at][:12])):
+            for text in (ran.said, *result.views[at][:12]):
                 sys.stderr.writelines(
                     f"    {result.tool} {ran.name}: {line}\n" for line in text.splitlines()[:8]
                 )

@@ -65,7 +65,6 @@ class Case:
 
 
 _MINE = files.COMM
-_MS = (r" +\d+( |$)", r" N\1")
 
 _ALL = (
     Case("bashreadline", files.read_line, lines(r"^\d\d:")),

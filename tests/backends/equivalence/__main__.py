@@ -5,13 +5,12 @@ of its clause (``--only N`` shows it), and the counts. Exits with 1 if there was
 
 from __future__ import annotations
 
-import argparse
 import collections
-import multiprocessing
 import sys
 import time
 import traceback
 
+from tests.seeds import asked, results
 from unitrace.contract import ir
 
 from .maker import Maker
@@ -23,27 +22,15 @@ SHOWN = 5
 
 def main() -> int:
     """Run it."""
-    parser = argparse.ArgumentParser(prog="python -m tests.backends.equivalence")
-    parser.add_argument("--count", type=int, default=1000, help="how many clauses")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--first", type=int, default=0, help="number of the first clause")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--seconds", type=float, default=1e9, help="end when this is over")
-    parser.add_argument("--only", type=int, help="run clause number N alone, and show it")
-    given = parser.parse_args()
+    given = asked("tests.backends.equivalence", "clause", 1000)
     if given.only is not None:
         return _one(given.seed, given.only)
-    last = given.first + given.count
-    chunks = [(given.seed, at, min(at + CHUNK, last)) for at in range(given.first, last, CHUNK)]
     counts: collections.Counter[str] = collections.Counter()
     begun = time.monotonic()
-    with multiprocessing.Pool(given.jobs) as pool:
-        for counted, faults in pool.imap_unordered(chunk, chunks):
-            counts.update(counted)
-            for number, text in faults[:SHOWN]:
-                print(f"--- clause {number} of seed {given.seed}\n{text}", flush=True)
-            if time.monotonic() - begun > given.seconds:
-                break
+    for counted, faults in results(given, chunk, CHUNK):
+        counts.update(counted)
+        for number, text in faults[:SHOWN]:
+            print(f"--- clause {number} of seed {given.seed}\n{text}", flush=True)
     print(f"{sum(counts.values())} clauses of seed {given.seed} in {time.monotonic() - begun:.0f} s:")
     print(", ".join(f"{name}: {count}" for name, count in counts.most_common()))
     return 1 if counts["unequal"] or counts["rejected"] else 0
