@@ -91,7 +91,7 @@ _ALL = (
     Case("ssllatency", net.handshake, lines(r"^@(hist|stat)F?\[", (r"(average|total) = \d+", r"\1"))),
     Case("sslsnoop", net.handshake, lines(_MINE, (r"^\d+ +", ""), (_MINE + r" +\d+", _MINE))),
     Case("statsnoop", files.statted, lines(_MINE + r".*(passwd|no/such)")),
-    Case("swapin", disks.swapped, lines(_MINE), disks.disk),
+    Case("swapin", disks.swapped, once(lines(r"^@\[" + _MINE, (r"\d+$", "N"))), disks.disk),
     Case("syncsnoop", files.synced, lines(_MINE)),
     Case("syscount", files.counted_calls, lines(r"@syscall\[110\]", (r"\d+$", "N"))),
     Case("tcpaccept", net.connected, lines(_MINE)),

@@ -1,4 +1,4 @@
-"""Workloads on a block device of their own: a null_blk device with memory behind it, made on first use."""
+"""Workloads on block devices of their own: null_blk devices with memory behind them, made on first use."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = [
 ]  # fmt: skip
 
 DISK, MEMBER, ARRAY = "/dev/nullb0", "/dev/nullb1", "/dev/md127"
-ADD_NEW_DISK, SET_ARRAY_INFO, RUN_ARRAY = 0x40140921, 0x40480923, 0x40100930
-MADV_PAGEOUT = 21  # Linux 5.4, include/uapi/asm-generic/mman-common.h
+CONFIGFS, CGROUPS = "/sys/kernel/config", "/sys/fs/cgroup"
+ADD_NEW_DISK, SET_ARRAY_INFO, RUN_ARRAY = 0x40140921, 0x40480923, 0x400C0930
 
 
 class Missing(Exception):
@@ -32,12 +32,29 @@ def _run(*words: str) -> None:
 
 
 def disk() -> str:
-    """The device's path; makes it where it isn't there yet."""
-    if not os.path.exists(DISK):
-        _run("modprobe", "null_blk", "memory_backed=1", "gb=1", "nr_devices=2", "bs=512")
-        _until(DISK)
-        _until(MEMBER)
+    """The device's path; makes it where it isn't there yet, and MEMBER beside it."""
+    for path in (DISK, MEMBER):
+        if not os.path.exists(path):
+            _null_block(path)
     return DISK
+
+
+def _null_block(path: str) -> None:
+    """A null_blk device of 1 GiB that keeps what is written to it. By configfs: as a parameter of the module,
+    5.10 has no memory_backed (Documentation/block/null_blk.rst)."""
+    _run("modprobe", "null_blk", "nr_devices=0")
+    if not os.path.ismount(CONFIGFS):
+        _run("mount", "-t", "configfs", "configfs", CONFIGFS)
+    place = f"{CONFIGFS}/nullb/{os.path.basename(path)}"
+    os.mkdir(place)
+    for name, value in (("memory_backed", "1"), ("size", "1024"), ("blocksize", "512"), ("power", "1")):
+        _write(f"{place}/{name}", value)
+    _until(path)
+
+
+def _write(path: str, value: str) -> None:
+    with open(path, "w") as file:
+        file.write(value)
 
 
 def _until(path: str) -> None:
@@ -103,40 +120,50 @@ def xfs_ready() -> None:
 
 
 def swapped() -> None:
-    """Pages put out to swap, and read back."""
+    """Pages put out to swap, and read back.
+
+    It takes a cgroup's limit: what MADV_PAGEOUT (Linux 5.4) puts out stays in the swap cache, and nothing is
+    read when it is touched again.
+    """
     _run("mkswap", disk())
     _run("swapon", disk())
     try:
-        memory = mmap.mmap(-1, 4 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        for at in range(0, len(memory), 4096):
-            memory[at] = 1
-        memory.madvise(MADV_PAGEOUT)
-        time.sleep(0.2)
-        assert sum(memory[at] for at in range(0, len(memory), 4096)) == 1024
-        memory.close()
-        time.sleep(1.2)
+        with group() as place, mmap.mmap(-1, 4 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+            _write(f"{place}/cgroup.procs", str(os.getpid()))
+            for at in range(0, len(memory), mmap.PAGESIZE):
+                memory[at] = 1
+            _write(f"{place}/memory.high", "0")
+            _write(f"{place}/memory.high", "max")
+            assert sum(memory[at] for at in range(0, len(memory), mmap.PAGESIZE)) == 1024
+            _write(f"{CGROUPS}/cgroup.procs", str(os.getpid()))
     finally:
         _run("swapoff", disk())
 
 
+@contextmanager
+def group() -> Iterator[str]:
+    """A new cgroup whose memory is accounted for; yields its directory. Nobody is in it at the end."""
+    place = f"{CGROUPS}/toolload"
+    _write(f"{CGROUPS}/cgroup.subtree_control", "+memory")
+    os.mkdir(place)
+    try:
+        yield place
+    finally:
+        os.rmdir(place)
+
+
 def out_of_memory() -> None:
     """A cgroup's limit is hit, and the kernel kills who hit it."""
-    group = "/sys/fs/cgroup/toolload"
-    with open("/sys/fs/cgroup/cgroup.subtree_control", "w") as file:
-        file.write("+memory")
-    os.makedirs(group, exist_ok=True)
-    for name, value in (("memory.max", str(24 << 20)), ("memory.swap.max", "0")):
-        if os.path.exists(f"{group}/{name}"):
-            with open(f"{group}/{name}", "w") as file:
-                file.write(value)
-    pid = os.fork()
-    if pid == 0:
-        with open(f"{group}/cgroup.procs", "w") as file:
-            file.write(str(os.getpid()))
-        kept = [b"x" * (1 << 20) for _ in range(64)]
-        os._exit(len(kept))
-    status = os.waitpid(pid, 0)[1]
-    os.rmdir(group)
+    with group() as place:
+        _write(f"{place}/memory.max", str(24 << 20))
+        if os.path.exists(f"{place}/memory.swap.max"):
+            _write(f"{place}/memory.swap.max", "0")
+        pid = os.fork()
+        if pid == 0:
+            _write(f"{place}/cgroup.procs", str(os.getpid()))
+            kept = [b"x" * (1 << 20) for _ in range(64)]
+            os._exit(len(kept))
+        status = os.waitpid(pid, 0)[1]
     if not os.WIFSIGNALED(status):
         raise Missing("no memory limit: the process ended by itself")
 
@@ -157,14 +184,13 @@ def array_ready() -> None:
         return
     _run("modprobe", "md_mod")
     _run("modprobe", "raid1")
-    with open("/sys/module/md_mod/parameters/new_array", "w") as file:
-        file.write("md127")
+    _write("/sys/module/md_mod/parameters/new_array", os.path.basename(ARRAY))
     _until(ARRAY)
     disk()
     numbers = os.stat(MEMBER).st_rdev
     fd = os.open(ARRAY, os.O_RDWR)
     array = struct.pack("<18i", 0, 90, 0, 0, 1, 0, 1, 1, 127, 1, 0, 1, 1, 1, 0, 0, 0, 0)
     member = struct.pack("<5i", 0, os.major(numbers), os.minor(numbers), 0, 0b110)
-    for number, argument in ((SET_ARRAY_INFO, array), (ADD_NEW_DISK, member), (RUN_ARRAY, bytes(16))):
+    for number, argument in ((SET_ARRAY_INFO, array), (ADD_NEW_DISK, member), (RUN_ARRAY, bytes(12))):
         fcntl.ioctl(fd, number, argument)
     os.close(fd)
