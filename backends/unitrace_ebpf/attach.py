@@ -21,7 +21,9 @@ from unitrace.kernel import cpus
 
 from . import maps, snapshot, syscall
 from .asm import Code
+from .compile.base import NAMES
 from .compile.records import DROPS, NO_SCRATCH, SCRATCH, SWITCH, Compiled, Layout, scratch_map, zeros_of
+from .compile.strings import NAMED
 from .hang import Hanger
 from .maps import Kept, kept
 from .memlock import unlock_memory
@@ -29,6 +31,7 @@ from .offer import Plan
 from .ring import PAGE, PerfBuffer, Ring, decode
 from .survey import explained, version
 from .verifier import load
+from .ways import names_of, rooms_of
 
 __all__ = ["Attached"]
 
@@ -81,6 +84,8 @@ class Attached:
         self._map(DROPS, syscall.PERCPU_ARRAY, 8, 1 + max(numbers))
         for compiled in {id(one): one for one in (_plan(share).compiled for share in shares)}.values():
             self._scratch(compiled)
+        if any(_plan(one).compiled.code.names(NAMES) for one in shares):
+            self._names(shares)
         self._rings(shares)
         numbered = list(enumerate(shares))
         for number, one in numbered:
@@ -117,6 +122,16 @@ class Attached:
             self.names[f"map:{name}"] = maps.make(plan, self.cpus, version(self.machine))
             if not plan.scalar and zeros_of(plan.value_size) not in self.names:
                 self._map(zeros_of(plan.value_size), syscall.ARRAY, plan.value_size, 1)
+
+    def _names(self, shares: tuple[Share, ...]) -> None:
+        """The probes' names, for programs that many share."""
+        clauses = [one.clause for one in shares]
+        rooms = rooms_of(clauses)
+        self._map(NAMES, syscall.ARRAY, sum(rooms), 1 + max(one.ordinal for one in clauses))
+        for clause in clauses:
+            names = names_of(clause.probe)
+            value = b"".join(names[site].ljust(room, b"\0") for site, room in zip(NAMED, rooms))
+            syscall.map_update(self.names[NAMES], struct.pack("<I", clause.ordinal), value)
 
     def _rings(self, shares: tuple[Share, ...]) -> None:
         """A ring for each size of record; the nearest sizes share one where there are many."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from unitrace.contract.backend import describe
 from unitrace.contract.ir import Act, Clause, Expr, Field, MapSet, Probe, Show, Site
 from unitrace.contract.machine import Answer, Machine
 from unitrace.contract.offer import (
@@ -25,9 +24,22 @@ from unitrace.contract.record import Record
 from .compile.base import SIGNALS, Abilities, CannotCompile, Context
 from .compile.records import NO_SCRATCH, Compiled, check, compile_record
 from .compile.stacks import READERS
+from .compile.strings import NAMED
 from .maps import Kept, kept
 from .survey import abilities, version
-from .ways import KERNEL_FUNCTIONS, MANY, MECHANISMS, RAW, Mechanism, context, has_cookies, own, way
+from .ways import (
+    KERNEL_FUNCTIONS,
+    MANY,
+    MECHANISMS,
+    RAW,
+    Mechanism,
+    context,
+    has_cookies,
+    names_of,
+    own,
+    rooms_of,
+    way,
+)  # fmt: skip
 
 __all__ = ["MECHANISMS", "Mechanism", "Plan", "offer"]
 
@@ -97,6 +109,7 @@ class _Offering:
         self.machine = machine
         self.request = request
         self.sites = {expr.name for expr in walk(request.clauses) if isinstance(expr, Site)}
+        self.named = not self.sites.isdisjoint(NAMED)
         self.abilities: Abilities = abilities(machine, self.sites)
         self.many: dict[tuple[str, str], int] = {}
         for probe in (clause.probe for clause in request.clauses):
@@ -109,20 +122,22 @@ class _Offering:
         self.used = {clause.ordinal: maps_used(clause) for clause in request.clauses}
         self.races: dict[int, str] = {}
         self.next_ordinal = request.spare
+        self.ways: dict[int, Mechanism] = {}
+        self.rooms: tuple[int, ...] = ()
         self.lax = False
 
     def offer(self) -> Offer:
         """Strictly, where that can be: what user space sees late is left to it. Only a program that can't
         be streamed gets acts on a map as it is when they are done, as bpftrace has them."""
-        ways = {clause.ordinal: self._way(clause) for clause in self.request.clauses}
+        self.ways = {clause.ordinal: self._way(clause) for clause in self.request.clauses}
         try:
-            return self._offer(ways)
+            return self._offer()
         except _Unstreamable:
             self.lax = True
             self.reasons.clear()
-            return self._offer(ways)
+            return self._offer()
 
-    def _offer(self, ways: dict[int, Mechanism]) -> Offer:
+    def _offer(self) -> Offer:
         clauses = self.request.clauses
         plans = self._kept_maps()
         self.wholes.clear()
@@ -134,7 +149,7 @@ class _Offering:
         for clause in clauses:
             if clause.ordinal not in self.wholes and self._better_whole(clause):
                 self._whole(clause, plans)
-        shares = tuple(self._share(clause, ways[clause.ordinal], plans) for clause in clauses)
+        shares = tuple(self._share(clause, self.ways[clause.ordinal], plans) for clause in clauses)
         cost = max((one.mechanism.cost + (100 if one.kept else 190) for one in _plans(shares)), default=0)
         return Offer("ebpf", self.request, shares, cost, 5 + len(shares))
 
@@ -155,24 +170,26 @@ class _Offering:
             raise _Refused(clause, found.reason, found.remedy)
         return found
 
-    def context(self, clause: Clause, *, raw: bool = False, cookie: bool = False) -> Context:
+    def context(
+        self, clause: Clause, *, raw: bool = False, cookie: bool = False, named: tuple[int, ...] = ()
+    ) -> Context:
         """What the clause's program finds in R1."""
         probe = clause.probe
         fields = {field.name: field for field in probe.fields}
-        constants = {"probe": describe(probe).encode(), "name": probe.name.encode()}
         if probe.kind in ("tracepoint", "syscall"):
             return Context(
                 "tracepoint",
                 fields,
-                constants,
+                {} if named else names_of(probe),
                 syscall=event_of(probe)[0] == "syscalls",
                 atomic=raw and len(self.request.clauses) > 1,
                 cookie=cookie,
                 scratch="" if raw else "cpu",
+                named=named,
             )
         return context(
             self.machine, probe, self.abilities,
-            cookie=cookie, tgid=self.request.options.pid, address=self._address(probe),
+            cookie=cookie, named=named, tgid=self.request.options.pid, address=self._address(probe),
         )  # fmt: skip
 
     def _address(self, probe: Probe) -> int:
@@ -243,8 +260,9 @@ class _Offering:
             ways = [True, False]
         for raw in ways:
             try:
+                context = self.context(clause, raw=raw, named=self._named(clause))
                 found = compile_whole(
-                    self.context(clause, raw=raw), self.abilities, clause.predicate, clause, plans,
+                    context, self.abilities, clause.predicate, clause, plans,
                     ordinal=self.next_ordinal, lax=self.lax,
                 )  # fmt: skip
             except CannotCompile:
@@ -287,10 +305,20 @@ class _Offering:
         """Equal for clauses that differ in nothing but their place, and so may share programs."""
         probe = clause.probe
         shows = any(isinstance(stmt, Show) for stmt in statements(clause.body))
-        if shows or "probe" in self.sites or "name" in self.sites or self._address(probe):
+        if shows or (self.named and not self._named(clause)) or self._address(probe):
             return clause.ordinal
         syscall = probe.scope == "syscalls"
         return probe.kind, self._fields(probe), syscall, own(probe), clause.predicate, clause.body
+
+    def _named(self, clause: Clause) -> tuple[int, ...]:
+        """The room for the probe's names in an array of them, where a program of many clauses finds its
+        own there; () where each has a program with its names in it."""
+        if not self.named or any(isinstance(stmt, Act) for stmt in statements(clause.body)):
+            return ()
+        if self._raw(clause, (clause.predicate, clause.body)) or not self._cookies(self.ways[clause.ordinal]):
+            return ()
+        self.rooms = self.rooms or rooms_of(self.request.clauses)
+        return self.rooms
 
     def _share(self, clause: Clause, way: Mechanism, plans: dict[str, tuple[Kept, int]]) -> Share:
         if clause.ordinal in self.wholes:
@@ -332,7 +360,8 @@ class _Offering:
             draft.accepted,
             draft.columns,
         )
-        if "probe" in self.sites or "name" in self.sites or self._address(probe):
+        predicate = (one.name for one in walk(draft.accepted) if isinstance(one, Site))
+        if (self.named and not set(NAMED).isdisjoint(predicate)) or self._address(probe):
             key = clause.ordinal
         found = self.records.get(key)
         if found is None:

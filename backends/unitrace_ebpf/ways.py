@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from unitrace.contract.backend import describe
-from unitrace.contract.ir import Probe
+from unitrace.contract.ir import Clause, Probe
 from unitrace.contract.machine import Answer, Machine
 from unitrace.contract.probes import BY_NAME
 from unitrace.contract.record import Record
@@ -13,6 +14,7 @@ from unitrace.kernel.arch import architecture
 
 from . import syscall
 from .compile.base import Abilities, Context
+from .compile.strings import NAMED
 from .survey import version
 
 if TYPE_CHECKING:
@@ -26,7 +28,9 @@ __all__ = [
     "Mechanism",
     "context",
     "has_cookies",
+    "names_of",
     "own",
+    "rooms_of",
     "way",
 ]
 
@@ -143,12 +147,19 @@ def own(probe: Probe) -> object:
 
 
 def context(
-    machine: Machine, probe: Probe, abilities: Abilities, *, cookie: bool, tgid: int, address: int
+    machine: Machine,
+    probe: Probe,
+    abilities: Abilities,
+    *,
+    cookie: bool,
+    named: tuple[int, ...],
+    tgid: int,
+    address: int,
 ) -> Context:
     """What a program on anything but a tracepoint finds in R1. ``tgid``: of -p; ``address``: the
     function's, where it must be known. CannotCompile where the probe's arguments can't be read."""
     fields = {field.name: field for field in probe.fields}
-    constants = {"probe": describe(probe).encode(), "name": probe.name.encode()}
+    constants = {} if named else names_of(probe)
     if probe.kind == "rawtracepoint":
         return Context("raw", fields, constants, atomic=True, slots=len(probe.fields) or 12)
     if probe.kind in ("fentry", "fexit"):
@@ -178,7 +189,19 @@ def context(
         func=_func(machine, probe, abilities, arch.ip),
         address=address,
         static=_places(probe) if probe.kind == "usdt" else (),
+        named=named,
     )
+
+
+def names_of(probe: Probe) -> dict[str, bytes]:
+    """The values of a probe's sites ``probe`` and ``name``."""
+    return {"probe": describe(probe).encode(), "name": probe.name.encode()}
+
+
+def rooms_of(clauses: Iterable[Clause]) -> tuple[int, ...]:
+    """The room that each site of NAMED needs for all of the clauses' probes, a NUL included."""
+    names = [names_of(one.probe) for one in clauses]
+    return tuple(max(len(one[site]) // 8 * 8 + 8 for one in names) for site in NAMED)
 
 
 def _places(probe: Probe) -> tuple[Usdt, ...]:

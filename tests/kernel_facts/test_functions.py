@@ -33,8 +33,8 @@ def test_from_the_function_tracers_list() -> None:
     assert functions.matching(machine, "vfs_read*") == ["vfs_read", "vfs_readv"]
     assert functions.matching(machine, "vfs_rea?") == ["vfs_read"]
     assert functions.matching(machine, "*_[rt]*") == ["ext4_thing", "vfs_read", "vfs_readv"]
-    assert functions.modules_of(machine, "ext4_thing") == ["ext4", "ext5"]
-    assert functions.modules_of(machine, "vfs_read") == [""]
+    assert functions.located(machine, "ext4_*") == [("ext4_thing", "ext4"), ("ext4_thing", "ext5")]
+    assert functions.located(machine, "vfs_read") == [("vfs_read", "")]
 
 
 def test_from_kallsyms() -> None:

@@ -67,12 +67,13 @@ def _sources(machine: Machine, module: str, only_kernel: bool = False) -> Iterat
     """The BTF to look in, each opened when its turn comes."""
     if not machine.live or not machine.answer("btf"):
         return
-    if module and module != "vmlinux":
-        names = [module]
-    else:
-        names = ["vmlinux"] if only_kernel or module else ["vmlinux", *raw.modules()]
-    for name in names:
-        found = raw.vmlinux() if name == "vmlinux" else raw.module(name)
+    own = not module or module == "vmlinux"
+    kernel = raw.vmlinux() if own else None
+    if kernel is not None:
+        yield kernel
+    if only_kernel or module == "vmlinux":
+        return
+    for found in map(raw.module, raw.modules() if own else [module]):
         if found is not None:
             yield found
 

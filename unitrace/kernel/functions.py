@@ -52,12 +52,6 @@ def address(machine: Machine, name: str) -> int:
 _addresses: dict[str, int] = {}
 
 
-def modules_of(machine: Machine, name: str) -> list[str]:
-    """The modules that have a function ``name``; "" stands for the kernel itself."""
-    found = re.findall(rb"\n%s(?: \[(\w+)\])?(?=\n)" % re.escape(name.encode()), _names(machine))
-    return sorted({module.decode() for module in found})
-
-
 def matching(machine: Machine, pattern: str) -> list[str]:
     """The functions that match ``pattern`` (``*``, ``?``, ``[...]``), sorted, each once."""
     search = re.compile(rb"(?m)^(%s)(?: \[\w+\])?$" % _expression(pattern).encode())

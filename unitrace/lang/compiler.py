@@ -148,6 +148,7 @@ class Compiler:
             if not isinstance(item, ast.Action):
                 continue
             probes: list[ir.Probe] = []
+            self.resolver.typed |= item.body is None  # a bare probe shows its arguments
             for point in item.probes:
                 try:
                     probes += self.resolver.probes(point)

@@ -204,15 +204,13 @@ class KernelProbes(Places):
 
         from unitrace.kernel import functions
 
-        found: list[Probe] = []
         try:
-            names = functions.matching(self.machine, name) if WILD.search(name) else [name]
-            for one in names:
-                found += [
-                    self.function(kind, module, one, 0, known=True)
-                    for module in functions.modules_of(self.machine, one)
-                    if fnmatchcase(module or "vmlinux", pattern)
-                ]
+            located = functions.located(self.machine, name)
+            found = [
+                self.function(kind, module, one, 0, known=True)
+                for one, module in located
+                if fnmatchcase(module or "vmlinux", pattern)
+            ]
         except (UnitraceError, OSError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             raise self.error(f"the list of functions can't be read: {why}", "run as root") from None
@@ -286,8 +284,9 @@ class KernelProbes(Places):
             raise self._no_function(kind, module, name)
         from unitrace.kernel import btf
 
+        untyped = offset or (known and not self.typed and kind not in ("fentry", "fexit"))
         try:
-            proto = None if offset else btf.prototype(self.machine, name, module)
+            proto = None if untyped else btf.prototype(self.machine, name, module)
         except (UnitraceError, OSError):
             proto = None
         fields: tuple[Field, ...] = ()

@@ -24,7 +24,8 @@ WILD = re.compile(r"[*?\[]")
 
 class Places:
     """The attach point being resolved. ``notices``: one line each on what was done differently from what was
-    written."""
+    written. ``typed``: somebody may look at the types of arguments and results: BTF's word on each of a
+    thousand functions takes its time."""
 
     def __init__(self, unit: Unit, pid: int = 0, exact: bool = False) -> None:
         self.unit = unit
@@ -34,6 +35,7 @@ class Places:
         self.exact = exact
         self.notices: list[str] = []
         self.point = ast.AttachPoint(0, 1, "")
+        self.typed = bool(re.search(r"\b(args|retval)\b", self.source.text))
 
     # -- small change ---------------------------------------------------------------------------
 

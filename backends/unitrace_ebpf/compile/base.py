@@ -13,7 +13,7 @@ from unitrace.contract.types import Type
 from ..asm import FP, R0, R6, Code
 from .frame import LIMIT, Frame
 
-__all__ = ["SIGNALS", "Abilities", "Base", "CannotCompile", "Context", "StackFull", "shape"]
+__all__ = ["NAMES", "SIGNALS", "Abilities", "Base", "CannotCompile", "Context", "StackFull", "shape"]
 
 
 SIGNALS = {"signal": "send_signal", "signal_thread": "send_signal_thread"}
@@ -55,13 +55,15 @@ class Context(Record):
     """What R1 points to at the start. ``kind``: "tracepoint" (the event's record), "function" (struct
     pt_regs), "raw" (u64 arguments). ``registers``: where argument n lies in pt_regs; ``result``: the
     return value. ``constants``: sites known already
-    (``probe``). ``atomic``: another run may come between two instructions (a uprobe's program can be
-    preempted; two raw tracepoints nest). ``cookie``: the clause's number comes with
-    the link, so that clauses share a program. ``tgid``: only this process (0: all). ``user``: the probed
-    code is a process's. ``func``: where the function's address is: "helper" (bpf_get_func_ip), a register's
-    name, or "" (nowhere); ``address``: known already. ``scratch``: whose memory beyond the stack is: a
-    "cpu"'s, where no other program can come between, a "task"'s, or nobody's (""). ``slots``: how many u64 a
-    raw context has. ``static``: the places of a USDT probe, whose arguments its notes locate."""
+    (``probe``); ``named``: they are looked up by the cookie instead, in NAMES, with so much room for
+    ``probe`` and ``name`` there, so that clauses share a program. ``atomic``: another run may come between
+    two instructions (a uprobe's program can be preempted; two raw tracepoints nest). ``cookie``: the
+    clause's number comes with the link, so that clauses share a program. ``tgid``: only this process (0:
+    all). ``user``: the probed code is a process's. ``func``: where the function's address is: "helper"
+    (bpf_get_func_ip), a register's name, or "" (nowhere); ``address``: known already. ``scratch``: whose
+    memory beyond the stack is: a "cpu"'s, where no other program can come between, a "task"'s, or nobody's
+    (""). ``slots``: how many u64 a raw context has. ``static``: the places of a USDT probe, whose arguments
+    its notes locate."""
 
     kind: str
     fields: Mapping[str, Field] = {}
@@ -78,6 +80,11 @@ class Context(Record):
     scratch: str = ""
     slots: int = 12
     static: tuple[Any, ...] = ()
+    named: tuple[int, ...] = ()
+
+
+NAMES = "map:names"
+"""An array of the probes' names, by the clauses' numbers."""
 
 
 def shape(of: Type) -> tuple[int, bool]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from unitrace.contract.ir import Cast, Choice, Const, Expr, Site, Text
 from unitrace.contract.types import Array, Buffer, Int, Str, Type
 
-from ..asm import FP, R0, R1, R3, Label
-from .base import CannotCompile
+from ..asm import FP, R0, R1, R2, R3, R6, Label
+from .base import NAMES, CannotCompile
 from .memory import Memory
 
-__all__ = ["Strings", "is_text"]
+__all__ = ["NAMED", "Strings", "is_text"]
+
+NAMED = ("probe", "name")
+"""What NAMES has of a probe."""
 
 COMPARED = 1032
 """Strings longer than this aren't compared."""
@@ -37,6 +40,8 @@ class Strings(Memory):
             self._constant(expr, base, off, size, clean)
         elif isinstance(expr, Site) and expr.name in self.context.constants:
             self._constant(Const(expr.type, self.context.constants[expr.name]), base, off, size, clean)
+        elif isinstance(expr, Site) and expr.name in NAMED and self.context.named:
+            self._named(expr.name, base, off, size)
         elif isinstance(expr, Site) and expr.name == "comm":
             self._comm(base, off, size)
         elif isinstance(expr, Site) and expr.name == "args" and is_text(expr.type):
@@ -103,6 +108,29 @@ class Strings(Memory):
                 self.code.const(R0, value)
                 self.code.store(base, off + at, R0, 8)
             at += step
+
+    def _named(self, site: str, base: int, off: int, size: int) -> None:
+        """The probe's name, by the number that came with the link."""
+        code, missing, done = self.code, self.code.label(), self.code.label()
+        before, room = sum(self.context.named[: NAMED.index(site)]), self.context.named[NAMED.index(site)]
+        mark = self.frame.mark()
+        code.mov(R1, R6)
+        code.call("get_attach_cookie")
+        number = self.spill()
+        code.map(R1, NAMES)
+        self.address(R2, FP, number)
+        code.call("map_lookup_elem")
+        code.jump_ifi("==", R0, 0, missing)
+        code.mov(R1, R0)
+        self.copy(R1, before, base, off, min(size, room))
+        if size < room:
+            code.storei(base, off + size - 1, 0, 1)
+        self.zero(base, off + room, max(0, size - room))
+        code.jump(done)
+        code.place(missing)
+        self.clear(base, off, size)
+        code.place(done)
+        self.frame.release(mark)
 
     def _comm(self, base: int, off: int, size: int) -> None:
         held = self.helpers.get("comm")
