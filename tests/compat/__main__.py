@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     runs = []
     for executable in filter(None, [options.executable, options.compare]):
         began = time.monotonic()
-        outcomes = _run(cases, options.checkout, executable, options.jobs, quiet=options.quiet)
+        outcomes = _run(cases, executable, options)
         runs.append(Run(_version(executable), outcomes, time.monotonic() - began, silent))
     _summary(runs)
     if options.json:
@@ -67,6 +67,13 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--filter", type=re.compile, metavar="REGEX", help="cases whose suite.name has this")
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="T1 cases at a time"
+    )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=1.0,
+        metavar="FACTOR",
+        help="longer time limits, for all executables",
     )
     parser.add_argument("--compare", type=Path, metavar="EXECUTABLE", help="run this one too, for the report")
     parser.add_argument("--write", type=Path, metavar="FILE", help="the report, Markdown")
@@ -99,19 +106,19 @@ def _chosen(options: argparse.Namespace) -> list[tuple[str, Case]]:
 
 
 def _run(
-    cases: list[tuple[str, Case]], checkout: Path, executable: Path, jobs: int, *, quiet: bool
+    cases: list[tuple[str, Case]], executable: Path, options: argparse.Namespace
 ) -> list[tuple[str, Outcome]]:
     outcomes: list[Outcome | None] = [None] * len(cases)
     with stage(executable) as staged:
-        runner = Runner(checkout.resolve(), staged)
+        runner = Runner(options.checkout.resolve(), staged, options.patience)
 
         def one(index: int) -> None:
             outcome = outcomes[index] = runner.run(cases[index][1])
-            if outcome.state == "failed" and not quiet:
+            if outcome.state == "failed" and not options.quiet:
                 print(f"{cases[index][0]} {outcome.case.id}: {outcome.how}", file=sys.stderr, flush=True)
 
         together = [i for i, (of, case) in enumerate(cases) if of in PARALLEL and not _alone(case)]
-        with ThreadPoolExecutor(max(1, jobs)) as pool:
+        with ThreadPoolExecutor(max(1, options.jobs)) as pool:
             list(pool.map(one, together))
         for index in sorted(set(range(len(cases))) - set(together)):
             one(index)
@@ -140,6 +147,7 @@ def _facts(options: argparse.Namespace, runs: list[Run]) -> list[tuple[str, str]
         words += ["--tier", ",".join(options.tier)]
     for name, value in (("--suite", options.suite), ("--filter", options.filter and options.filter.pattern)):
         words += [name, value] if value else []
+    words += ["--patience", f"{options.patience:g}"] if options.patience != 1 else []
     words += ["--compare", "BPFTRACE"] if options.compare else []
     words += ["--write", str(options.write)]
     return [

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-__all__ = ["ROOTS", "comm", "main", "named"]
+__all__ = ["ROOTS", "comm", "main", "named", "of_session"]
 
 COMM_MAX = 15
 ROOTS = "COMPAT_ROOTS"
@@ -28,16 +28,8 @@ def named(name: str, roots: Iterable[int]) -> list[int]:
     wanted = set(roots)
     parents: dict[int, int] = {}
     sessions: dict[int, int] = {}
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
-            continue
-        try:
-            with open(f"/proc/{entry}/stat", errors="replace") as file:
-                words = file.read().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if words[0] != "Z":
-            parents[int(entry)], sessions[int(entry)] = int(words[1]), int(words[3])
+    for pid, parent, session in _alive():
+        parents[pid], sessions[pid] = parent, session
     found = []
     for pid in sorted(parents, reverse=True):
         if comm(pid) != name[:COMM_MAX]:
@@ -48,6 +40,25 @@ def named(name: str, roots: Iterable[int]) -> list[int]:
         if above or sessions[pid] in wanted:
             found.append(pid)
     return found
+
+
+def of_session(leader: int) -> list[int]:
+    """The processes whose session ``leader`` began, itself included."""
+    return [pid for pid, _, session in _alive() if session == leader]
+
+
+def _alive() -> Iterator[tuple[int, int, int]]:
+    """Each process that isn't a zombie: its id, its parent's, its session's."""
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            with open(f"/proc/{entry}/stat", errors="replace") as file:
+                words = file.read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if words[0] != "Z":
+            yield int(entry), int(words[1]), int(words[3])
 
 
 def main(argv: list[str], runner: int) -> int:

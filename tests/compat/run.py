@@ -82,9 +82,11 @@ def command(case: Case, executable: str) -> str:
 class Runner:
     """Runs cases of the suite in ``checkout`` with what is on ``stage``; may be used by several threads."""
 
-    def __init__(self, checkout: Path, stage: Stage) -> None:
+    def __init__(self, checkout: Path, stage: Stage, patience: float = 1.0) -> None:
+        """``patience``: what every time limit is multiplied by, on a slow machine."""
         self.directory = checkout / "tests"
         self.stage = stage
+        self.patience = patience
         self.around = {**os.environ, "PATH": stage.path}
         info = subprocess.run([stage.executable, "--info"], env=self.around, capture_output=True, check=False)
         text = decode(info.stdout + info.stderr)
@@ -187,7 +189,7 @@ class _Running:
         others = [*self.befores, *([self.after] if self.after else [])]
         for process in others:
             try:
-                process.communicate(timeout=GRACE)
+                process.communicate(timeout=GRACE * self.runner.patience)
             except subprocess.TimeoutExpired:
                 pass
             _kill(process)
@@ -230,7 +232,7 @@ class _Running:
             self._wait(named, text)
 
     def _wait(self, found: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + self.case.timeout
+        deadline = time.monotonic() + self.case.timeout * self.runner.patience
         while not found():
             if time.monotonic() > deadline:
                 raise _Failed(f"waited in vain for {what}")
@@ -260,12 +262,13 @@ class _Running:
         assert main.stdout is not None
         reader = _Reader(main.stdout.fileno())
         attached = False
-        deadline = time.monotonic() + ATTACH_TIMEOUT
+        patience = self.runner.patience
+        deadline = time.monotonic() + ATTACH_TIMEOUT * patience
         while time.monotonic() < deadline:
             over = reader.read(min(0.1, deadline - time.monotonic()))
             if not attached and reader.has_line(ATTACHED.encode()):
                 attached = True
-                deadline = time.monotonic() + self.case.timeout
+                deadline = time.monotonic() + self.case.timeout * patience
                 if self.case.after:
                     self._start_after()
             if over:
@@ -277,7 +280,7 @@ class _Running:
         if main.poll() is not None:  # something it left behind still holds the pipe
             return decode(bytes(reader.data)), ""
         _signal(main, signal.SIGTERM)
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + GRACE * patience
         while time.monotonic() < deadline and not reader.read(max(0.0, deadline - time.monotonic())):
             pass
         _kill(main)
@@ -322,8 +325,13 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process and what is left of its group."""
+    """Kill a process and what is left of its session (timeout(1) makes a process group of its own)."""
     _signal(process, signal.SIGKILL)
+    for pid in processes.of_session(process.pid):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
     process.wait()
 
 

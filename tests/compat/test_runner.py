@@ -221,6 +221,18 @@ class TestRunning:
         assert (outcome.state, outcome.code) == ("passed", None)
         assert run(executable, "NAME a\nPROG wait\nTIMEOUT 1\nEXPECT x\n").how == "timeout"
 
+    def test_patience_lengthens_the_time_limit(self, executable: Path) -> None:
+        case = made("NAME a\nRUN sleep 1.5; {{BPFTRACE}} -e begin\nTIMEOUT 1\nEXPECT began\n")
+        with stage(executable) as staged:
+            assert Runner(executable.parent, staged, patience=4).run(case).state == "passed"
+
+    def test_nothing_that_left_the_process_group_is_left(self, executable: Path) -> None:
+        number = f"{os.getpid()}.25"
+        assert run(
+            executable, f"NAME a\nRUN timeout 99 sleep {number}; {{{{BPFTRACE}}}}\nTIMEOUT 1\nEXPECT x\n"
+        )
+        assert subprocess.run(["pgrep", "-f", f"sleep {number}"], check=False).returncode == 1
+
     def test_after_sees_its_own_process(self, executable: Path, tmp_path: Path) -> None:
         text = "NAME a\nPROG wait\nAFTER pidof bpftrace > {0}/pids; pkill -SIGTERM bpftrace\nRETURN_CODE 3\nEXPECT ended\n"
         assert run(executable, text.format(tmp_path)).state == "passed"
