@@ -79,21 +79,31 @@ def _forbidden() -> tuple[str, str]:
     except OSError:
         held = ""
     if held and held != "none":
-        return f"refused though capable: lockdown is {held}, or a seccomp filter or LSM says no", ""
-    return (
-        "refused though capable: a seccomp filter, a user namespace or an LSM",
-        "run outside the container",
-    )
+        return f"bpf(2) is refused though capable: lockdown is {held}, or a seccomp filter or LSM says no", ""
+    if _status("Seccomp") == "2":  # SECCOMP_MODE_FILTER
+        return (
+            "bpf(2) is refused: a seccomp filter holds this process",
+            "run outside the container, or allow bpf in its seccomp profile",
+        )
+    return "bpf(2) is refused though capable: a user namespace or an LSM", "run outside the container"
 
 
 def _capable() -> bool:
     """Whether this process has CAP_SYS_ADMIN (21), or CAP_BPF (39) and CAP_PERFMON (38)."""
+    held = _status("CapEff")
+    if not held:
+        return os.geteuid() == 0
+    mask = int(held, 16)
+    return bool(mask >> 21 & 1 or (mask >> 39 & 1 and mask >> 38 & 1))
+
+
+def _status(name: str) -> str:
+    """A line of /proc/self/status (proc(5)); "" where it isn't there."""
     try:
         with open("/proc/self/status") as file:
-            held = next(int(line[7:], 16) for line in file if line.startswith("CapEff:"))
-    except (OSError, StopIteration):
-        return os.geteuid() == 0
-    return bool(held >> 21 & 1 or (held >> 39 & 1 and held >> 38 & 1))
+            return next((line.partition(":")[2].strip() for line in file if line.startswith(f"{name}:")), "")
+    except OSError:
+        return ""
 
 
 def _program(
@@ -222,6 +232,18 @@ def _task_btf(machine: Machine) -> Answer:
 def _get_stack(machine: Machine) -> Answer:
     helper = _helper(syscall.KPROBE, "get_stack", CONTEXT, ROOM, 8, 0)
     return _after(machine, "bpf.kprobe", helper, "4.18")
+
+
+@fact("bpf.test_run", "programs that user space runs itself: BPF_PROG_TEST_RUN of raw tracepoints (5.10)")
+def _test_run(machine: Machine) -> Answer:
+    def make() -> int:
+        prog = _program(syscall.RAW_TRACEPOINT)
+        try:
+            return syscall.prog_test_run(prog, bytes(8))
+        finally:
+            os.close(prog)
+
+    return _after(machine, "bpf.raw_tracepoint", make, "5.10")
 
 
 @fact("bpf.func_ip", "bpf_get_func_ip in kprobes (5.15)")
@@ -388,14 +410,13 @@ def _pmu(machine: Machine, pmu: str, target: str) -> Answer:
         os.close(perf_event.dynamic_pmu(pmu, target, 0, returns=False))
     except FileNotFoundError as error:
         if os.path.exists(f"/sys/bus/event_source/devices/{pmu}"):
-            return Answer()
+            return machine.answer("bpf.kprobe")
         config = f"CONFIG_{pmu.upper()}_EVENTS"
         return Answer(error.errno or 2, f"no {pmu} PMU", f"a kernel of 4.17 or later, built with {config}")
     except OSError as error:
-        if error.errno in (errno.EINVAL, errno.EADDRNOTAVAIL):
-            return Answer()
-        return _perf_refused(error)
-    return Answer()
+        if error.errno not in (errno.EINVAL, errno.EADDRNOTAVAIL):
+            return _perf_refused(error)
+    return machine.answer("bpf.kprobe")
 
 
 @fact("bpf.kprobe_pmu", "kprobes by perf_event_open(2) (4.17)")
@@ -422,7 +443,7 @@ def _tracefs_events(machine: Machine, file: str, config: str) -> Answer:
         )
     if not os.access(path, os.W_OK):
         return Answer(errno.EACCES, f"{path} can't be written", "run as root")
-    return Answer()
+    return machine.answer("bpf.kprobe")
 
 
 @fact("bpf.kprobe_events", "kprobes by tracefs")

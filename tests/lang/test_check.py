@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unitrace.contract.errors import ProbeError, SpecError
+from unitrace.contract.machine import Answer
+from unitrace.lang import compile_text
 
-from .recorded import compiled, refusal
+from .recorded import compiled, machine, refusal
 
 MISUSE = (
     # the program; what is marked in it; the message; part of the remedy
@@ -171,3 +173,28 @@ def test_any_program_is_checked_or_clearly_refused(parts: list[tuple[str, list[s
     except SpecError as error:
         assert error.message
         assert error.span is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "marked", "name"),
+    [
+        ("tracepoint:sched:sched_switch { print(curtask.comm) }", "curtask.comm", "struct task_struct"),
+        ("tracepoint:sched:sched_switch { print(ppid) }", "ppid", "struct task_struct"),
+        ("kprobe:vfs_read { print(((struct file *)arg0).f_mode) }", "((struct file *)arg0).f_mode", "struct file"),
+        ("kprobe:vfs_read { print(TCP_CLOSE_NOT) }", "TCP_CLOSE_NOT", "it"),
+    ],
+)
+def test_what_btf_would_have_said(text: str, marked: str, name: str) -> None:
+    bare = machine(btf=Answer(2, "the kernel shows no BTF", "use another kernel"))
+    with pytest.raises(SpecError) as raised:
+        compile_text(text, bare)
+    error = raised.value
+    assert error.span is not None
+    assert text[error.span.start : error.span.end] == marked
+    assert error.remedy.startswith(f"the kernel shows no BTF; define {name} at the top of the program")
+    assert error.remedy.endswith(", or use another kernel")
+
+
+def test_a_definition_stands_in_for_btf() -> None:
+    bare = machine(btf=Answer(2, "the kernel shows no BTF"))
+    compile_text("struct task_struct { char comm[16]; }\nkprobe:vfs_read { print(curtask.comm) }", bare)

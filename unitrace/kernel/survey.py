@@ -127,7 +127,11 @@ def _btf(machine: Machine) -> Answer:
         os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
     except OSError as error:
         if error.errno == errno.ENOENT:
-            return Answer(errno.ENOENT, "the kernel has no BTF", "a kernel with CONFIG_DEBUG_INFO_BTF (5.2)")
+            return Answer(
+                errno.ENOENT,
+                f"the kernel shows no BTF ({path} isn't there)",
+                "use a kernel with CONFIG_DEBUG_INFO_BTF (5.2)",
+            )
         return Answer(error.errno or errno.EIO, f"{path}: {error.strerror}")
     return Answer()
 

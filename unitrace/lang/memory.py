@@ -23,7 +23,7 @@ from unitrace.contract.types import (
 from . import ast, rules
 from .base import Base, Surroundings, spelled
 from .source import suggest
-from .typenames import bare
+from .typenames import TASK, bare
 
 __all__ = ["Memory", "is_char"]
 
@@ -75,11 +75,7 @@ class Memory(Base):
         """Member ``name``, found inside members without a name too; its offset is from the struct's start."""
         whole = self.unit.types.complete(of)
         if not whole.members:
-            raise self.fault(
-                f"Unknown struct/union: '{of.name}'",
-                node,
-                "no BTF and no definition of it; define it at the top of the program",
-            )
+            raise self.fault(f"Unknown struct/union: '{of.name}'", node, self.unit.types.undefined(of.name))
         found = _find(whole, name, self)
         if found is None:
             raise self.fault(
@@ -128,7 +124,9 @@ class Memory(Base):
         if isinstance(of, Pointer) and isinstance(of.to, Tuple):
             return self.field(self.load(of.to, operand, 0, self.space_of(operand)), name, node)
         remedy = ""
-        if isinstance(of, Int) and of.bits == 64:
+        if isinstance(operand, ir.Site) and operand.name == "curtask":
+            remedy = self.unit.types.undefined(TASK)
+        elif isinstance(of, Int) and of.bits == 64:
             remedy = f"cast it first: ((struct NAME *)...).{name}"
         raise self.fault(f"Can not access field '{name}' on expression of type '{spelled(of)}'", node, remedy)
 

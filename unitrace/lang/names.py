@@ -28,7 +28,7 @@ from .functions import BUILTINS
 from .functions import names as known_names
 from .memory import Memory
 from .source import suggest
-from .typenames import bare
+from .typenames import TASK, bare
 
 __all__ = ["Builtins"]
 
@@ -67,9 +67,8 @@ class Builtins(Memory):
             return self.settings()
         if name in ("curr_ns", "init", "monotonic", "boot", "tai", "sw_tai"):
             raise self.fault(f"'{name}' can only stand as an argument of nsecs, pid or tid", node)
-        raise self.fault(
-            f"Unknown identifier: '{name}'", node, suggest(name, [*known_names(), *self.unit.macro_names])
-        )
+        near = suggest(name, [*known_names(), *self.unit.macro_names])
+        raise self.fault(f"Unknown identifier: '{name}'", node, near or self.unit.types.unread())
 
     def settings(self) -> ir.Expr:
         """``config``: a record of the settings that were made."""
@@ -122,32 +121,31 @@ class Builtins(Memory):
         return ir.Site(Str(self.unit.label_length), "probe")
 
     def _builtin_curtask(self, node: ast.Node) -> ir.Expr:
-        task = self.unit.types.struct("struct task_struct")
+        task = self.unit.types.struct(TASK)
         if task is None:
             return ir.Site(UINT64, "curtask")
         return ir.Site(Pointer(bare(task), "kernel"), "curtask")
 
-    def _task(self, *path: str) -> ir.Expr:
+    def _task(self, node: ast.Node, *path: str) -> ir.Expr:
         """A member of the current task."""
-        node = ast.Name(0, 1, "curtask")
         made = self._builtin_curtask(node)
         if not isinstance(made.type, Pointer):
-            raise self.fault("this needs the kernel's BTF (struct task_struct)", node)
+            raise self.fault(f"this reads {TASK}, which isn't known", node, self.unit.types.undefined(TASK))
         for name in path:
             made = self.field(made, name, node)
         return made
 
     def _builtin_ppid(self, node: ast.Node) -> ir.Expr:
-        return rules.cast(self._task("real_parent", "tgid"), UINT32)
+        return rules.cast(self._task(node, "real_parent", "tgid"), UINT32)
 
     def _builtin_pcomm(self, node: ast.Node) -> ir.Expr:
-        return self._task("real_parent", "comm")
+        return self._task(node, "real_parent", "comm")
 
     def _builtin_leader_comm(self, node: ast.Node) -> ir.Expr:
-        return self._task("group_leader", "comm")
+        return self._task(node, "group_leader", "comm")
 
     def _builtin_leader_tid(self, node: ast.Node) -> ir.Expr:
-        return rules.cast(self._task("group_leader", "pid"), UINT32)
+        return rules.cast(self._task(node, "group_leader", "pid"), UINT32)
 
     def _builtin_retval(self, node: ast.Node) -> ir.Expr:
         kind = self.probe.kind

@@ -57,6 +57,10 @@ def bare(of: Type) -> Type:
     return of.replace(members=()) if isinstance(of, Struct) and of.name and of.members else of
 
 
+TASK = "struct task_struct"
+"""What curtask points to."""
+
+
 class TypeNames:
     """Finds types. ``structs``, ``typedefs``, ``enums``, ``constants``: what the program's C text defines."""
 
@@ -121,6 +125,19 @@ class TypeNames:
         if of.members or not of.name:
             return of
         return self.struct(of.name) or of
+
+    def undefined(self, name: str) -> str:
+        """Why the struct ``name`` isn't known, and what would help."""
+        known = f"the kernel's BTF has no such type; define {name} at the top of the program"
+        return self.unread(name) or known
+
+    def unread(self, name: str = "it") -> str:
+        """Where the kernel's own names can't be read, why, and how ``name`` becomes known; else ""."""
+        btf = self.machine.answer("btf")
+        if btf:
+            return ""
+        remedy = f", or {btf.remedy}" if btf.remedy else ""
+        return f"{btf.reason}; define {name} at the top of the program{remedy}"
 
     def _btf_struct(self, name: str) -> Struct | None:
         from unitrace.kernel import btf
