@@ -180,7 +180,11 @@ def test_any_program_is_checked_or_clearly_refused(parts: list[tuple[str, list[s
     [
         ("tracepoint:sched:sched_switch { print(curtask.comm) }", "curtask.comm", "struct task_struct"),
         ("tracepoint:sched:sched_switch { print(ppid) }", "ppid", "struct task_struct"),
-        ("kprobe:vfs_read { print(((struct file *)arg0).f_mode) }", "((struct file *)arg0).f_mode", "struct file"),
+        (
+            "kprobe:vfs_read { print(((struct file *)arg0).f_mode) }",
+            "((struct file *)arg0).f_mode",
+            "struct file",
+        ),
         ("kprobe:vfs_read { print(TCP_CLOSE_NOT) }", "TCP_CLOSE_NOT", "it"),
     ],
 )
