@@ -206,7 +206,7 @@ def _fetched(machine: Machine, clause: Clause, each: Sequence[Arguments], tap: T
             if isinstance(site, Site) and site.name == "comm" and tap.kind != "e":
                 value = arguments.plain(site, "$comm", "string")
             else:
-                source = common(column) or func(machine, column, probe.kind, probe.name, probe.offset)
+                source = common(column) or func(machine, column, probe)
                 if source is not None:
                     sources.append(source)
                     continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unitrace.contract.ir import Site
+from unitrace.contract.ir import Probe, Site
 from unitrace.contract.machine import Answer, Machine
 from unitrace.contract.model import Column
 from unitrace.contract.record import Record
@@ -78,19 +78,19 @@ def common(column: Column) -> Source | None:
     return None
 
 
-def func(machine: Machine, column: Column, kind: str, name: str, offset: int) -> Source | None:
+def func(machine: Machine, column: Column, probe: Probe) -> Source | None:
     """The address of the probed function, where ``column`` asks for it."""
     site = column.value
     if not isinstance(site, Site) or site.name != "func":
         return None
     if isinstance(column.type, Symbol) and column.type.space == "user":
-        return Source(column.name, "pair", "__probe_func" if kind == "uretprobe" else "__probe_ip")
+        return Source(column.name, "pair", "__probe_func" if probe.kind == "uretprobe" else "__probe_ip")
     from unitrace.kernel.functions import address
 
     # not the record's own address: with IBT the probe stands behind the function's first instruction
-    found = 0 if offset else address(machine, name)
+    found = 0 if probe.offset else address(machine, probe.name, probe.scope)
     if not found:
-        raise Impossible(f"the address of {name} isn't known", "the ebpf backend has it")
+        raise Impossible(f"the address of {probe.name} isn't known", "the ebpf backend has it")
     return Source(column.name, "constant", value=found)
 
 

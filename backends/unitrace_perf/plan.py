@@ -80,7 +80,7 @@ def constants_of(
     for column in columns:
         if isinstance(column.value, Site) and column.value.name == "func" and not user_address(column):
             # not the record's own address: with IBT the probe stands behind the function's first instruction
-            at = 0 if clause.probe.offset else address(machine, clause.probe.name)
+            at = 0 if clause.probe.offset else address(machine, clause.probe.name, clause.probe.scope)
             if not at:
                 raise Unserved(f"the address of {clause.probe.name} isn't known", "use --backend ebpf")
             found.append((column.name, at))

@@ -22,6 +22,7 @@ from tests.differential.workloads import (
     lseeks,
     opens,
     renames,
+    worded,
     written,
 )  # fmt: skip
 from unitrace.contract.model import hist_bucket, lhist_bucket
@@ -363,6 +364,12 @@ CASES = (
         "tracepoint:syscalls:sys_enter_openat /pid == PID/ { @[uid, str(args.filename)] = count(); }",
         opens,
         re.compile(r"@\[0, /nonexistent/unitrace\]: 1\n"),
+    ),
+    Case(
+        "strings of an array",
+        "tracepoint:syscalls:sys_enter_execve /pid != PID && ppid == PID/ { join(args.argv); }",
+        worded,
+        lines("/bin/true a bc") + ended(),
     ),
     Case(
         "kernel stacks",

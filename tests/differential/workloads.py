@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 __all__ = [
     "LIBC", "OFFSETS", "WATCHED", "WHENCES", "Workload", "collected", "executed", "getppid", "lseeks",
-    "opens", "renames", "written",
+    "opens", "renames", "worded", "written",
 ]  # fmt: skip
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -107,6 +107,11 @@ def executed() -> None:
         shutil.copy(true, own)
         for _ in range(2):
             subprocess.run([own], check=True)
+
+
+def worded() -> None:
+    """A program executed with an empty argument between others."""
+    subprocess.run(["/bin/true", "a", "bc", "", "d"], check=True)
 
 
 def collected() -> None:

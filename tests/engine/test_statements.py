@@ -381,10 +381,6 @@ def test_exit_stops_at_that_very_event_and_end_still_runs() -> None:
     assert engine.exit_code == 0 and engine.next_due() is None
 
 
-def word(pointer: int, text: bytes) -> tuple[ir.Expr, ir.Expr]:
-    return num(pointer, U64), ir.Const(Str(8), text)
-
-
 def test_cat_system_time_and_join(tmp_path: Path) -> None:
     file = tmp_path / "some file"
     file.write_bytes(b"content\n")
@@ -394,7 +390,7 @@ def test_cat_system_time_and_join(tmp_path: Path) -> None:
         ir.Act("cat", (), b"/no/such/file"),
         ir.Act("system", (num(5),), b"echo out %d; echo err >&2"),
         ir.Act("time", (), b"%Y"),
-        ir.Act("join", (*word(1, b"a"), *word(1, b"b"), *word(0, b"c")), b" "),
+        ir.Act("join", tuple(ir.Const(Str(8), word) for word in (b"a", b"b", b"", b"c")), b" "),
         unsafe=True,
     )
     assert emitted[0] == Text("cat", b"content\n")

@@ -45,6 +45,16 @@ def test_from_kallsyms() -> None:
         assert not functions.exists(machine, absent), absent
 
 
+def test_addresses_of_the_kernels_and_of_modules() -> None:
+    twice = KALLSYMS + "ffffffffc0000200 t vfs_read\t[ext4]\n"
+    machine = recorded("/proc/kallsyms", twice)
+    assert functions.address(machine, "vfs_read") == functions.address(machine, "vfs_read", "vmlinux")
+    assert functions.address(machine, "vfs_read") == 0xFFFFFFFF81000200
+    assert functions.address(machine, "vfs_read", "ext4") == 0xFFFFFFFFC0000200
+    assert functions.address(machine, "ext4_thing") == 0xFFFFFFFFC0000000
+    assert functions.address(machine, "ext4_thing", "xfs") == functions.address(machine, "some_data") == 0
+
+
 def test_close_names() -> None:
     machine = recorded("/proc/kallsyms", KALLSYMS)
     assert functions.near(machine, "do_sys_openat")[0] == "do_sys_openat2"

@@ -8,7 +8,7 @@ clear, zero             ``map``
 exit                    ``args``: (code,) or ()
 time                    ``text``: format ("%H:%M:%S\\n" if empty)
 cat, system             ``text``: format, ``args``: values (system needs --unsafe)
-join                    ``args``: pairs (pointer, string), up to the first null pointer; ``text``: separator
+join                    ``args``: strings, up to the first empty one; ``text``: separator
 signal, signal_thread   ``args``: (number,): to this process, from its own clauses (--unsafe)
 debugf                  ``text``: format, ``args``: values; into the kernel's trace, as bpf_trace_printk does
 assert                  ``args``: (condition,), ``text``: message
@@ -186,8 +186,7 @@ def _join(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
     runtime, separator = scope.runtime, stmt.text or b" "
 
     def join(values: tuple[Any, ...]) -> None:
-        words = takewhile(lambda pair: pair[0], zip(values[::2], values[1::2]))
-        runtime.emit(Joined(separator.join(word for _, word in words)))
+        runtime.emit(Joined(separator.join(takewhile(bool, values))))
 
     return f"{scope.bind(join)}({_args(stmt, scope)})"
 

@@ -33,23 +33,37 @@ def exists(machine: Machine, name: str, module: str = "") -> bool:
     return not module and names.find(b"\n%s [" % wanted) >= 0
 
 
-def address(machine: Machine, name: str) -> int:
-    """The address of a kernel function, by /proc/kallsyms; 0 where it isn't there or hidden."""
+def address(machine: Machine, name: str, module: str = "") -> int:
+    """The address of a kernel function (of ``module``, if given), by /proc/kallsyms; 0 where it isn't there
+    or hidden. The kernel's own come first, as a kprobe looks for them (kallsyms_lookup_name())."""
+    module = module if module != "vmlinux" else ""
     if not machine.live:
-        return 0
-    if name not in _addresses and len(_addresses) > 2:  # many are asked for: all at once
+        held = machine.files.get("/proc/kallsyms")
+        return _addresses_in(held.encode(), name).get((name, module), 0) if isinstance(held, str) else 0
+    if (name, module) not in _addresses:
         with open("/proc/kallsyms", "rb") as file:
-            for at, symbol in reversed(re.findall(rb"^([0-9a-f]+) [tTwW] (\S+)$", file.read(), re.M)):
-                _addresses[symbol.decode(errors="replace")] = int(at, 16)
-        _addresses.setdefault(name, 0)
-    if name not in _addresses:
-        with open("/proc/kallsyms", "rb") as file:
-            found = re.search(rb"^([0-9a-f]+) [tTwW] %s$" % re.escape(name.encode()), file.read(), re.M)
-        _addresses[name] = int(found[1], 16) if found else 0
-    return _addresses[name]
+            text = file.read()
+        many = len(_addresses) > 2  # all at once then
+        _addresses.update(_addresses_in(text, "" if many else name))
+        _addresses.setdefault((name, module), 0)
+    return _addresses[name, module]
 
 
-_addresses: dict[str, int] = {}
+_addresses: dict[tuple[str, str], int] = {}
+
+
+def _addresses_in(kallsyms: bytes, name: str) -> dict[tuple[str, str], int]:
+    """Addresses of functions by (name, module) and (name, ""), the first of each; of all for ``name`` ""."""
+    wanted = re.escape(name.encode()) or rb"\S+"
+    found: dict[tuple[str, str], int] = {}
+    for at, symbol, where in re.findall(
+        rb"^([0-9a-f]+) [tTwW] (%s)(?:\t\[(\S+)\])?$" % wanted, kallsyms, re.M
+    ):
+        own = symbol.decode(errors="replace")
+        found.setdefault((own, ""), int(at, 16))
+        if where:
+            found.setdefault((own, where.decode()), int(at, 16))
+    return found
 
 
 def matching(machine: Machine, pattern: str) -> list[str]:

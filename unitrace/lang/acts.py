@@ -121,7 +121,7 @@ class Acts(Texts):
         return self.act(node, text=form)
 
     def _call_join(self, node: ast.Call) -> ir.Expr:
-        """The strings are read one by one: pairs of (pointer, string), as many as bpftrace reads."""
+        """The strings are read one by one, as many as bpftrace reads."""
         value = self.value(node.args[0])
         between = self.literal_text(node.args[1], "join", "second") if len(node.args) == 2 else b" "
         in_memory = isinstance(value, ir.Load) and isinstance(value.type, Array)
@@ -135,7 +135,7 @@ class Acts(Texts):
         args: list[ir.Expr] = []
         for index in range(_JOINED):
             pointer = ir.Load(UINT64, value, 8 * index, space)
-            args += (pointer, ir.Text(Str(min(self.unit.max_strlen, 1024)), pointer, space))
+            args.append(ir.Text(Str(min(self.unit.max_strlen, 1024)), pointer, space))
         return self.act(node, tuple(args), between)
 
     def _call_signal(self, node: ast.Call) -> ir.Expr:
