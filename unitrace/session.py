@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from unitrace.contract.errors import BackendError
 from unitrace.contract.machine import Machine
 from unitrace.contract.model import VECTOR_FROM
 from unitrace.contract.offer import Options
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     import re
 
     from unitrace.child import Child
-    from unitrace.contract.backend import Attachment, Backend
+    from unitrace.contract.backend import Attachment, Backend, KernelReader
     from unitrace.contract.model import Snapshot
     from unitrace.engine.engine import Engine
     from unitrace.output.values import Resolver
@@ -140,6 +141,7 @@ class Trace:
         self._attachments: list[Attachment] = []
         self._records: list[Out] = []
         self._engine: Engine | None = None
+        self._reader: KernelReader | None = None
         self._signals: list[str] = []
         self._stopped = False
         self._finished = False
@@ -242,6 +244,9 @@ class Trace:
     def close(self) -> None:
         """Remove all that was made in the kernel. The first failure is raised, after all was tried."""
         failed: BaseException | None = None
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
         while self._attachments:
             try:
                 self._attachments.pop().__exit__(None, None, None)
@@ -267,7 +272,12 @@ class Trace:
                     residuals[sent.clause.ordinal] = (sent.clause, sent.columns)
             kept.update(dict.fromkeys(_kept(part.offer), attachment))
         engine = self._engine = Engine(
-            self.program, residuals, kept, self._records.append, unsafe=self._unsafe
+            self.program,
+            residuals,
+            kept,
+            self._records.append,
+            unsafe=self._unsafe,
+            reader=self._kernel_reader,
         )
         self._records.append(Attached(len(self.program.clauses)))
         engine.begin()
@@ -277,6 +287,20 @@ class Trace:
             self._child.release()
         elif not self._attachments and engine.next_due() is None and not self.signals:
             self._stopped = True  # nothing can happen any more: begin and end alone
+
+    def _kernel_reader(self) -> KernelReader:
+        """What reads the kernel for begin and its like, from the first backend that can."""
+        said = []
+        for backend in self.compiled.backends.values():
+            if hasattr(backend, "reader"):
+                try:
+                    self._reader = backend.reader(self.compiled.machine)
+                    return self._reader
+                except BackendError as error:
+                    said.append(error)
+        if not said:
+            raise BackendError("no backend here reads the kernel", remedy="let the eBPF backend take part")
+        raise said[0]
 
     def _watched_ended(self) -> bool:
         """Whether the command of -c, or the process of -p, is gone, or there were only objects to walk over.

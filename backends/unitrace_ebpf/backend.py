@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from unitrace.contract.backend import API_VERSION, Attachment, Listed, Support
+from unitrace.contract.backend import API_VERSION, Attachment, KernelReader, Listed, Support
 from unitrace.contract.machine import Machine
 from unitrace.contract.offer import Answered, Offer, Request
 
@@ -38,6 +38,11 @@ class Ebpf:
         from .attach import Attached
 
         return Attached(machine, offer)
+
+    def reader(self, machine: Machine) -> KernelReader:
+        from .reader import Reader
+
+        return Reader(machine)
 
     def listing(self, offer: Offer) -> Iterator[str]:
         """The offer's programs as text (``-d bpf``)."""

@@ -14,7 +14,7 @@ from .model import Batch, Losses, Snapshot
 from .offer import Answered, Offer, Request
 from .record import Record
 
-__all__ = ["API_VERSION", "Attachment", "Backend", "Holder", "Listed", "Support"]
+__all__ = ["API_VERSION", "Attachment", "Backend", "Holder", "KernelReader", "Listed", "Reading", "Support"]
 
 API_VERSION = 1
 """Raised when a change here breaks backends written for the last one."""
@@ -85,6 +85,26 @@ class Holder(Attachment, Protocol):
         """Remove a key of a resident map; whether it was there."""
 
 
+class KernelReader(Protocol):
+    """What reads the kernel for clauses that user space fires (begin, end, interval, ...): the current
+    task is the thread that calls."""
+
+    def task(self) -> int:
+        """The address of the task_struct."""
+
+    def ids(self) -> tuple[int, int]:
+        """Process and thread id in the initial PID namespace."""
+
+    def stack(self, depth: int) -> tuple[int, ...]:
+        """The kernel's call stack, innermost first, ``depth`` frames at most."""
+
+    def memory(self, address: int, size: int) -> bytes:
+        """The kernel's memory; short, or empty, where it can't be read."""
+
+    def close(self) -> None:
+        """Remove all that was made."""
+
+
 class Backend(Protocol):
     """One tracing framework. ``name``: the word for --backend. ``title``: a few words for people.
     ``api``: the API_VERSION it was written for. ``cost``: the least that an Offer of its costs: backends
@@ -108,6 +128,14 @@ class Backend(Protocol):
     def attach(self, machine: Machine, offer: Offer) -> Attachment:
         """Put the offer's probes in place, disarmed. BackendError where the kernel refuses; then
         nothing stays behind."""
+
+
+class Reading(Protocol):
+    """What a backend may have besides."""
+
+    def reader(self, machine: Machine) -> KernelReader:
+        """What reads the kernel, as the task that asks. BackendError, with reason and remedy, where this
+        machine doesn't let it."""
 
 
 def describe(probe: Probe) -> str:

@@ -31,7 +31,7 @@ from .runtime import Exit, Runtime
 from .timers import Timer, period
 
 if TYPE_CHECKING:
-    from unitrace.contract.backend import Attachment
+    from unitrace.contract.backend import Attachment, KernelReader
     from unitrace.contract.types import Type
 
     from .resolve import Resolver
@@ -51,7 +51,8 @@ class Engine:
 
     ``residuals``: by ordinal, what is left of a clause and the columns its events carry, also what
     clauses that run in the kernel send (offer.Sent); clauses that user space fires (begin, end, interval,
-    self) need not be among them. ``kept``: who keeps which map in the kernel. ``emit`` is called with
+    self) need not be among them. ``kept``: who keeps which map in the kernel. ``reader``: who
+    reads the kernel for clauses that user space fires; asked for where they do. ``emit`` is called with
     every record, in order. Raises BackendError for a clause that can't be run here, SpecError for one that
     is malformed.
     """
@@ -64,11 +65,12 @@ class Engine:
         emit: Callable[[Out], None],
         *,
         unsafe: bool = False,
+        reader: Callable[[], KernelReader] | None = None,
     ) -> None:
         self.program = program
         self.exit_code: int | None = None
         self._emit = emit
-        self._runtime = Runtime(emit, program.maps, kept, program.config, unsafe)
+        self._runtime = Runtime(emit, program.maps, kept, program.config, unsafe, reader)
         self._resolver: Resolver | None = None
         self._own: list[Compiled] = []
         self._streamed: dict[int, Compiled] = {}

@@ -177,7 +177,10 @@ class Scope:
             return Piece(self.bind(probe.name.encode()))
         if not self.own:
             raise self._missing(expr.name if expr.key is None else f"{expr.name} {expr.key}")
-        reader = self.runtime.own.reader(expr)
+        try:
+            reader = self.runtime.own.reader(expr)
+        except BackendError as error:
+            raise self._missing(expr.name, error) from None
         if reader is None:
             raise self._missing(expr.name)
         return Piece(f"{self.bind(reader)}()", *_range(expr.type), 1)
@@ -199,10 +202,18 @@ class Scope:
         if not self.own:
             raise self._missing(what + " through a computed address")
         if expr.space == "kernel":
-            raise self._missing(what)
+            try:
+                self.runtime.own.kernel()
+            except BackendError as error:
+                raise self._missing(what, error) from None
 
-    def _missing(self, what: str) -> BackendError:
+    def _missing(self, what: str, because: BackendError | None = None) -> BackendError:
         label = self.clause.probe.label or self.clause.probe.written or self.clause.probe.kind
+        if because is not None:
+            reason = f" ({because.message})"
+            return BackendError(
+                f"{label}: {what} can't be read{reason}", span=self.clause.span, remedy=because.remedy
+            )
         return BackendError(
             f"{label}: {what} can't be read in user space",
             span=self.clause.span,

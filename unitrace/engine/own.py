@@ -1,7 +1,7 @@
 """What a clause reads that user space fires itself: begin, end, interval, self.
 
 Its task is this process, its memory ours, its time now; as in bpftrace, whose begin probe sits in
-bpftrace.
+bpftrace. The kernel's side of it a backend reads, where one can (contract.backend.KernelReader).
 """
 
 from __future__ import annotations
@@ -9,11 +9,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unitrace.contract import ir
+from unitrace.contract.errors import BackendError
+from unitrace.contract.types import Stack
 
 from .values import cut, decode, shape, wrap, zero
+
+if TYPE_CHECKING:
+    from unitrace.contract.backend import KernelReader
 
 __all__ = ["Own"]
 
@@ -21,9 +26,12 @@ _HIGHEST_USER = (1 << 47) - 1  # x86-64 and arm64 (48 bits): above, addresses ar
 
 
 class Own:
-    """Readers of this process's values; each call reads anew."""
+    """Readers of this process's values; each call reads anew. ``reader_of_kernel`` is asked for once, when
+    a program first needs it; it raises BackendError where nobody can."""
 
-    def __init__(self) -> None:
+    def __init__(self, reader_of_kernel: Callable[[], KernelReader] | None = None) -> None:
+        self._reader_of_kernel = reader_of_kernel
+        self._kernel: KernelReader | None = None
         self._memory: int | None = None
         self._libc: Any = None
 
@@ -31,6 +39,11 @@ class Own:
         """A function that gives the site's value; None where user space can't."""
         if site.name == "ustack":  # nothing here unwinds it
             return tuple
+        if site.name == "kstack" and isinstance(site.type, Stack):
+            kernel, depth = self.kernel(), site.type.depth
+            return lambda: kernel.stack(depth)
+        if site.name == "curtask":
+            return self.kernel().task
         found: Callable[[], Any] | None = getattr(self, f"_{site.name}", None)
         return found
 
@@ -119,9 +132,22 @@ class Own:
 
     # --- memory ------------------------------------------------------------------------------
 
+    def kernel(self) -> KernelReader:
+        """What reads the kernel. BackendError where nobody can."""
+        if self._kernel is None:
+            if self._reader_of_kernel is None:
+                raise BackendError("no backend reads the kernel")
+            self._kernel = self._reader_of_kernel()
+        return self._kernel
+
     def memory(self, address: int, size: int) -> bytes:
-        """Our own memory; short, or empty, where it can't be read."""
-        if not 0 < address <= _HIGHEST_USER:
+        """Our own memory, or the kernel's; short, or empty, where it can't be read."""
+        if address > _HIGHEST_USER:
+            try:
+                return self.kernel().memory(address, size)
+            except BackendError:
+                return b""
+        if address <= 0:
             return b""
         if self._memory is None:
             self._memory = os.open("/proc/self/mem", os.O_RDONLY | os.O_CLOEXEC)

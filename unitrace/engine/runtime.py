@@ -15,7 +15,7 @@ from .maps import FULL, Store
 from .own import Own
 
 if TYPE_CHECKING:
-    from unitrace.contract.backend import Attachment
+    from unitrace.contract.backend import Attachment, KernelReader
 
 __all__ = ["Exit", "Runtime"]
 
@@ -36,6 +36,8 @@ class Exit(Exception):
 class Runtime:
     """``emit`` takes every record; ``stores``: the maps of user space; ``kept``: who has the kernel's.
 
+    ``reader``: who reads the kernel for clauses that user space fires (engine.own).
+
     ``to_wall``: nanoseconds from CLOCK_MONOTONIC to CLOCK_REALTIME. A warning is shown the first time at
     each place; ``repeated`` says at the end how often it came again."""
 
@@ -46,13 +48,14 @@ class Runtime:
         kept: Mapping[str, Attachment] | None = None,
         config: Iterable[tuple[str, object]] = (),
         unsafe: bool = False,
+        reader: Callable[[], KernelReader] | None = None,
     ) -> None:
         self.emit = emit
         self.unsafe = unsafe
         self.config = dict(config)
         self.kept = kept or {}
         self.stores = {decl.name: self._store(decl) for decl in maps}
-        self.own = Own()
+        self.own = Own(reader)
         self.started = time.monotonic_ns()
         self.to_wall = time.time_ns() - self.started  # one for the run: differences stay exact
         self._full: dict[str, str] = {}

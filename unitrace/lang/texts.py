@@ -378,6 +378,30 @@ class Texts(Builtins):
             return ir.Call(UINT64, "kaddr", (rules.text(name.encode()),))
         return ir.Const(UINT64, found)
 
+    def _call_percpu_kaddr(self, node: ast.Call) -> ir.Expr:
+        """The address in the per-CPU section plus where that CPU's copy is: __per_cpu_offset[cpu], the
+        kernel's per_cpu_ptr() (include/linux/percpu-defs.h). 0 for a CPU that can't be."""
+        from unitrace.kernel.cpus import possible
+
+        name = self.literal_text(node.args[0], "percpu_kaddr").decode("latin-1")
+        machine = self.unit.machine
+        found, offsets = (_kernel_address(machine, one) for one in (name, "__per_cpu_offset"))
+        if found is None:
+            raise self.fault(f"Failed to resolve kernel symbol: {name}", node)
+        if not offsets:
+            raise self.fault(
+                "percpu_kaddr() needs the address of __per_cpu_offset",
+                node,
+                "run as root, with kernel.kptr_restrict below 2",
+            )
+        given = self.number(node.args[1]) if len(node.args) > 1 else ir.Site(UINT32, "cpu")
+        cpu = rules.cast(given, UINT64)
+        before = rules.fold(ir.Binary(UINT64, "*", cpu, ir.Const(UINT64, 8)))
+        slot = rules.fold(ir.Binary(UINT64, "+", before, ir.Const(UINT64, offsets)))
+        address = ir.Binary(UINT64, "+", ir.Load(UINT64, slot, 0, "kernel"), ir.Const(UINT64, found))
+        there = rules.fold(ir.Binary(BOOL, "<", cpu, ir.Const(UINT64, possible())))
+        return rules.fold(ir.Choice(UINT64, there, address, ir.Const(UINT64, 0)))
+
     def _call_container_of(self, node: ast.Call) -> ir.Expr:
         pointer = self.value(node.args[0])
         kind = node.args[1]
