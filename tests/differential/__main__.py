@@ -1,7 +1,10 @@
 """``python -m tests.differential``: the table for this kernel, as Markdown.
 
-``python -m tests.differential --write docs/support-matrix.md [KERNEL...]`` makes the page: this machine's table and
-that of every kernel of the lab (or those named).
+``--without bpf``, ``--without btf``, ``--without bpf,btf``: the same, with bpf(2) refused by a seccomp filter and the
+kernel's BTF hidden. What is right stays right: the table says it, no tracer.
+
+``python -m tests.differential --write docs/support-matrix.md [KERNEL...]`` makes the page: this machine's tables and
+those of every kernel of the lab (or those named).
 """
 
 from __future__ import annotations
@@ -12,9 +15,12 @@ import sys
 
 from tests.differential.run import run_case
 from tests.differential.table import CASES
+from tests.without import without
 
 BACKENDS = ("ebpf", "ftrace", "perf")
 KERNELS = ("5.10", "6.1", "6.12", "newest")
+TAKEN_AWAY = {"": ("bpf", "btf"), "6.1": ("bpf", "btf")}
+"""Where the page also has tables of a machine ("": this one) without something."""
 
 HEAD = """# What works where
 
@@ -28,12 +34,14 @@ def main(args: list[str]) -> int:
     """Print the table, or write the page; 1 where an answer was unequal."""
     if args[:1] == ["--write"]:
         return write(args[1], args[2:] or list(KERNELS))
-    return table()
+    return table(args[1].split(",") if args[:1] == ["--without"] else [])
 
 
-def table() -> int:
-    """This kernel's table and its counts."""
-    print(f"## {os.uname().release}, {os.uname().machine}\n")
+def table(lacking: list[str]) -> int:
+    """This kernel's table and its counts, ``without`` what it shall lack."""
+    without(lacking)
+    words = f", without {' and '.join(lacking)}" if lacking else ""
+    print(f"## {os.uname().release}, {os.uname().machine}{words}\n")
     print("| program | " + " | ".join(BACKENDS) + " |")
     print("|---|" + "---|" * len(BACKENDS))
     counts = {backend: {"equal": 0, "unequal": 0, "refused": 0} for backend in BACKENDS}
@@ -63,8 +71,12 @@ def write(path: str, kernels: list[str]) -> int:
     """The page of all kernels. Nothing is written where one of them has no table to show."""
     own = [sys.executable, "-m", "tests.differential"]
     lab = [sys.executable, "-m", "tests.kernels", "run"]
+    commands = []
+    for kernel in ("", *kernels):
+        words = [*lab, kernel, "--", *own] if kernel else own
+        commands += [words, *([*words, "--without", what] for what in TAKEN_AWAY.get(kernel, ()))]
     parts, worst = [HEAD], 0
-    for command in [own, *([*lab, kernel, "--", *own] for kernel in kernels)]:
+    for command in commands:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
         if not done.stdout.startswith("## "):
             print(f"no table from {' '.join(command)}: {done.stdout[-500:]}", file=sys.stderr)

@@ -53,6 +53,10 @@ def _traced(case: Case, backend: str, work: Workload) -> Outcome:
         run = unitrace.trace(program, backend)
     except (unitrace.BackendError, unitrace.ProbeError) as error:
         return Outcome("refused", error.message)
+    except unitrace.SpecError as error:
+        if "the kernel shows no BTF" not in error.remedy:
+            raise
+        return Outcome("refused", f"{error.message}: {error.remedy}")
     kept = _Kept()
     with run:
         sink = TextSink(kept, quiet=True, resolve=run.resolve, bare="{" not in case.program)

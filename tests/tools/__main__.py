@@ -11,51 +11,89 @@ from __future__ import annotations
 
 import argparse
 import platform
+import subprocess
 import sys
+import time
+from collections.abc import Sequence
+
+import unitrace
+from tests.without import command
 
 from .catalogue import CASES
-from .run import Result, run
+from .page import Table, write
+from .run import Result, Tracer, run
+
+FINE = ("equal", "nothing", "alone", "refused", "not here")
 
 
 def main() -> int:
     """0 where every tool that ran gave the reference's answer."""
-    parser = argparse.ArgumentParser(prog="python -m tests.tools")
-    parser.add_argument("directory", help="where the .bt files are")
-    parser.add_argument(
-        "--peer", default="", metavar="BPFTRACE", help="the reference; else the first backend is"
-    )
-    parser.add_argument("--backends", default="ebpf", help="names, with commas (default: %(default)s)")
-    parser.add_argument("--tools", default="", help="only these, with commas")
-    parser.add_argument("--verbose", action="store_true", help="show what differs, and what was said")
-    args = parser.parse_args()
-    ours = [sys.executable, "-m", "unitrace", "--no-warnings"]
-    tracers = [(name, [*ours, "--backend", name]) for name in args.backends.split(",")]
-    if args.peer:
-        tracers.insert(0, ("bpftrace", [args.peer, "--no-warnings"]))
-    wanted = args.tools.split(",") if args.tools else list(CASES)
-    print(f"Kernel {platform.release()}.\n")
-    print("| tool | " + " | ".join(name for name, _ in tracers) + " | lines compared |")
-    print("|---" * (len(tracers) + 2) + "|", flush=True)
-    results = []
-    for name in wanted:
+    args = _parser().parse_args()
+    tracers = _tracers(args.peer, args.backends.split(","), args.without)
+    table = Table(_title(tracers), _facts(args.peer), [one.name for one in tracers])
+    print(table.head(), end="", flush=True)
+    for name in args.tools.split(",") if args.tools else CASES:
         result = run(CASES[name], tracers, args.directory)
-        results.append(result)
-        print(row(result), flush=True)
+        table.rows.append(_row(result))
+        print("| " + " | ".join(table.rows[-1]) + " |", flush=True)
         if args.verbose:
             _explain(result)
-    print()
-    for at, (name, _) in enumerate(tracers):
-        verdicts = [one.verdict(at) for one in results if not one.missing]
-        print(f"{name}: {verdicts.count('equal')} of {len(results)} equal")
-    fine = ("equal", "nothing", "alone", "refused")
-    return int(any(one.verdict(at) not in fine for one in results for at in range(len(tracers))))
+    print(f"\n{table.counts()}")
+    if args.write:
+        write(args.write, table)
+    return int(any(cell not in FINE for row in table.rows for cell in row[1 : 1 + len(tracers)]))
 
 
-def row(result: Result) -> str:
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.tools")
+    parser.add_argument("directory", help="where the .bt files are")
+    parser.add_argument("--peer", default="", metavar="BPFTRACE", help="the reference; else an eBPF run is")
+    parser.add_argument("--backends", default="ebpf", help="names, with commas (default: %(default)s)")
+    parser.add_argument(
+        "--without", default="", metavar="bpf,btf", help="refuse bpf(2), hide BTF, for all but the reference"
+    )
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("--tools", default="", help="only these, with commas")
+    chosen.add_argument("--write", metavar="FILE", help="put the table into this page")
+    parser.add_argument("--verbose", action="store_true", help="show what differs, and what was said")
+    return parser
+
+
+def _tracers(peer: str, backends: Sequence[str], without: str) -> list[Tracer]:
+    """The reference first: the peer, else the first backend; outside of what the others do ``without``."""
+    ours = [sys.executable, "-m", "unitrace", "--no-warnings", "--backend"]
+    first = []
+    if peer:
+        first = [Tracer("bpftrace", [peer, "--no-warnings"])]
+    elif without:
+        first = [Tracer("ebpf", [*ours, "ebpf"])]
+    whats = without.split(",") if without else []
+    words = f" without {' and '.join(whats)}" if whats else ""
+    return [*first, *(Tracer(name + words, command(whats, [*ours, name])) for name in backends)]
+
+
+def _title(tracers: Sequence[Tracer]) -> str:
+    major, minor = platform.release().split(".")[:2]
+    return f"Linux {major}.{minor}: {', '.join(one.name for one in tracers)}"
+
+
+def _facts(peer: str) -> str:
+    """What runs here today."""
+    facts = [
+        f"Linux {platform.release()}",
+        time.strftime("%d %B %Y").lstrip("0"),
+        f"unitrace {unitrace.__version__}",
+    ]
+    if peer:
+        asked = subprocess.run([peer, "--version"], capture_output=True, text=True, check=True)
+        facts.append(asked.stdout.strip())
+    return ", ".join(facts) + "."
+
+
+def _row(result: Result) -> list[str]:
     """A tool's row of the table."""
     cells = [result.verdict(at) for at in range(len(result.ran))]
-    count = f"no workload here: {result.missing.strip()}" if result.missing else str(len(result.views[0]))
-    return f"| {result.tool} | " + " | ".join(cells) + f" | {count} |"
+    return [result.tool, *cells, str(len(result.views[0])), result.note()]
 
 
 def _explain(result: Result) -> None:

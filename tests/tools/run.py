@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import tempfile
 import time
 import traceback
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +18,24 @@ from .catalogue import Case
 from .disks import Missing
 from .files import COMM
 
-__all__ = ["Ran", "Result", "run"]
+__all__ = ["Ran", "Result", "Tracer", "run"]
 
 ARMED = b"Attached"  # both say "Attached N probes" on stderr once nothing is missed any more
 PATIENCE = 120.0
 """Seconds for a tracer to start or to end, in a guest."""
+
+
+NOT_HERE = re.compile("No matches for|is not traceable|does not contain a field named")
+REFUSED = re.compile("can't run this|no backend|shows no BTF")
+ERROR = re.compile(r"ERROR: (?:\w+ can't run this: )?(.*)")
+
+
+@dataclass
+class Tracer:
+    """``command``: what runs it, without the tool."""
+
+    name: str
+    command: Sequence[str]
 
 
 @dataclass
@@ -31,6 +46,21 @@ class Ran:
     output: str = ""
     said: str = ""
     status: int | None = None
+
+    def ending(self) -> str:
+        """How a run that didn't end well did: "hangs", "refused", "not here" or "failed"; else ""."""
+        if self.status is None:
+            return "hangs"
+        if self.status == 0:
+            return ""
+        if REFUSED.search(self.said):
+            return "refused"
+        return "not here" if NOT_HERE.search(self.said) else "failed"
+
+    def reason(self) -> str:
+        """The first error that it said."""
+        found = ERROR.search(self.said)
+        return found[1] if found else (self.said.splitlines() or [""])[0]
 
 
 @dataclass
@@ -45,21 +75,30 @@ class Result:
 
     def verdict(self, at: int, reference: int = 0) -> str:
         """What tracer ``at`` did, against the reference: "equal", "different", "nothing" (neither saw
-        anything), "alone" (the reference failed), "refused", "failed" or "hangs"."""
-        ran = self.ran[at]
-        if ran.status is None:
-            return "hangs"
-        if ran.status != 0:
-            return "refused" if "can't run this" in ran.said or "no backend" in ran.said else "failed"
-        if self.ran[reference].status != 0:
+        anything), "alone" (the reference failed), or how it ended."""
+        ending = self.ran[at].ending()
+        if ending:
+            return ending
+        if self.ran[reference].ending():
             return "alone"
         if self.views[at] != self.views[reference]:
             return "different"
         return "equal" if self.views[at] else "nothing"
 
+    def note(self) -> str:
+        """Why tracers didn't run the tool, each reason once; and why there was no workload."""
+        reasons: dict[str, list[str]] = defaultdict(list)
+        for ran in self.ran:
+            if ran.ending():
+                reasons[ran.reason()].append(ran.name)
+        notes = [f"no workload: {self.missing.strip()}"] if self.missing else []
+        for reason, names in reasons.items():
+            notes.append(reason if len(names) == len(self.ran) else f"{', '.join(names)}: {reason}")
+        return "; ".join(notes)
 
-def run(case: Case, tracers: Sequence[tuple[str, Sequence[str]]], directory: str) -> Result:
-    """``tracers``: (name, command without the tool). The tools are in ``directory``."""
+
+def run(case: Case, tracers: Sequence[Tracer], directory: str) -> Result:
+    """The case's tool, of those in ``directory``, by all tracers at the same time."""
     result = Result(case.tool)
     try:
         case.ready()
@@ -67,7 +106,7 @@ def run(case: Case, tracers: Sequence[tuple[str, Sequence[str]]], directory: str
         result.missing = str(error)
     path = str(Path(directory) / f"{case.tool}.bt")
     with tempfile.TemporaryDirectory() as place:
-        started = [_start([*command, path], Path(place) / name) for name, command in tracers]
+        started = [_start([*one.command, path], Path(place) / str(at)) for at, one in enumerate(tracers)]
         ready = [_armed(process, said) for process, _, said in started]
         time.sleep(0.5)
         if all(ready) and not result.missing:
@@ -76,9 +115,9 @@ def run(case: Case, tracers: Sequence[tuple[str, Sequence[str]]], directory: str
         for process, _, _ in started:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
-        for (name, _), (process, output, said) in zip(tracers, started):
+        for one, (process, output, said) in zip(tracers, started):
             status = _ended(process)
-            result.ran.append(Ran(name, _text(output), _text(said), status))
+            result.ran.append(Ran(one.name, _text(output), _text(said), status))
     result.views = [case.view(one.output) for one in result.ran]
     return result
 

@@ -1,0 +1,82 @@
+"""The page of the tables: each run makes, or replaces, the section of its kernel and its tracers."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["Table", "write"]
+
+HEAD = """# bpftrace's tools, beside bpftrace
+
+The 39 tools of bpftrace's package, unmodified, each run by several tracers **at the same time**, beside a workload
+made for it (tests/tools/). Compared is what they print about the workload, with what the first of them prints: whole
+lines, modulo times and latencies; of tools that print only distributions, their shape.
+
+| | |
+|---|---|
+| equal | the same lines |
+| nothing | neither printed anything |
+| not here | the tool names a probe, or a member of a struct, that this kernel hasn't |
+| refused | the tracer says that it can't, and why |
+| alone | the first tracer failed; this one ran |
+| different, failed, hangs | what they say: faults |
+
+Tables are made by the run itself, each section by one:
+
+    python -m tests.kernels run --mem 2048 --share docs 6.12 -- \\
+        python -m tests.tools DIRECTORY --peer BPFTRACE --write docs/tools.md
+
+DIRECTORY is where the `.bt` files are. On kernels where bpftrace doesn't run, or for the other backends, leave
+`--peer` out: `--backends ebpf,ftrace,perf` compares each with the first. `--without bpf` has bpf(2) refused by a
+seccomp filter, and `--without btf` hides the kernel's BTF, for all but the first, which says what is right.
+"""
+
+SECTION = re.compile(r"^## .*\n", re.M)
+
+
+class Table:
+    """``title``: what kernel, which tracers; ``facts``: what exactly ran, and when; ``rows``: a tool, each
+    tracer's verdict, how many lines were compared, and a note."""
+
+    def __init__(self, title: str, facts: str, tracers: Sequence[str]) -> None:
+        self.title, self.facts, self.tracers = title, facts, [*tracers]
+        self.rows: list[list[str]] = []
+
+    def head(self) -> str:
+        """The section down to the table's first row."""
+        columns = ["tool", *self.tracers, "lines", ""]
+        rule = "|" + "---|" * len(columns)
+        return f"## {self.title}\n\n{self.facts}\n\n{_line(columns)}\n{rule}\n"
+
+    def counts(self) -> str:
+        """A line a tracer: how many of its verdicts are what."""
+        lines = []
+        for at, name in enumerate(self.tracers, 1):
+            count = Counter(row[at] for row in self.rows)
+            lines.append(
+                f"- {name}: " + ", ".join(f"{number} {word}" for word, number in count.most_common())
+            )
+        return "\n".join(lines) + "\n"
+
+    def text(self) -> str:
+        """The whole section."""
+        return self.head() + "".join(f"{_line(row)}\n" for row in self.rows) + f"\n{self.counts()}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def write(path: str, table: Table) -> None:
+    """Put the table into the page: in place of the section of its title, else as the last one."""
+    file = Path(path)
+    text = file.read_text() if file.exists() else ""
+    titles = SECTION.findall(text)
+    sections = dict(zip(titles, SECTION.split(text)[1:]))
+    heading = f"## {table.title}\n"
+    sections[heading] = table.text().removeprefix(heading)
+    parts = [HEAD, *(f"{title}\n{body.strip()}\n" for title, body in sections.items())]
+    file.write_text("\n".join(parts))
