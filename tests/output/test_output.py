@@ -29,6 +29,7 @@ from unitrace.contract.types import (
     Tuple,
     Void,
 )  # fmt: skip
+from unitrace.output.events import safe
 from unitrace.output.histogram import bars, bounds
 from unitrace.output.json import JsonSink
 from unitrace.output.maps import map_text
@@ -36,7 +37,7 @@ from unitrace.output.printf import Format
 from unitrace.output.records import Event, MapShown, Printed
 from unitrace.output.rows import PrintedRows, single
 from unitrace.output.sink import Writer
-from unitrace.output.text import TextSink, safe
+from unitrace.output.text import TextSink
 from unitrace.output.values import value_text
 
 HIST, COUNT = Aggregate("hist", True, (0,)), Aggregate("count")

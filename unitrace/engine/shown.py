@@ -62,7 +62,7 @@ class Shown:
                 columns = columns.where(self._predicate(columns))
             if not columns.count:
                 return None
-            values = tuple(columns.full(value(columns)).tolist() for value in self._values)
+            values = tuple(columns.full(value(columns)) for value in self._values)
         if isinstance(self._show, ir.Act):
             types = tuple(value.type for value in self._show.args)
             return PrintedRows(self._show.text, types, values, columns.count)
@@ -98,23 +98,27 @@ def _head() -> tuple[ir.Expr, ...]:
 
 
 def _joined(batches: Sequence[Batch], names: Sequence[str]) -> dict[str, Any] | None:
-    """The columns of all batches, one after the other; None where one is of no fixed width. Rows held
-    back from the last time are lists: they take the packed columns' type."""
-    import numpy as np
-
-    packed = [batch for batch in batches if not isinstance(batch, RowBatch)]
-    if not packed:
+    """The columns of all batches, one after the other; None where one is of no fixed width, or there are
+    but rows held back from the last time."""
+    if all(isinstance(batch, RowBatch) for batch in batches):
         return None
     joined = {}
     for name in names:
-        arrays = {id(batch): batch.array(name) for batch in packed}
-        kinds = {one.dtype for one in arrays.values()}
-        first = next(iter(kinds))
-        if any(one.kind not in "iubS" for one in kinds) or (len(kinds) > 1 and first.kind != "S"):
+        column = _concatenated([batch.array(name) for batch in batches])
+        if column is None:
             return None
-        for batch in batches:
-            if isinstance(batch, RowBatch):
-                values = batch.values(name)
-                arrays[id(batch)] = np.array(values, dtype=None if first.kind == "S" else first)
-        joined[name] = np.concatenate([arrays[id(batch)] for batch in batches])
+        joined[name] = column
     return joined
+
+
+def _concatenated(arrays: Sequence[Any]) -> Any:
+    """One array of all. Integers of several widths become int64, which keeps every value modulo 2**64:
+    whoever computes with them converts them to their own type first."""
+    import numpy as np
+
+    kinds = {one.dtype.kind for one in arrays}
+    if kinds != {"S"} and not kinds <= {"i", "u", "b"}:
+        return None
+    if kinds != {"S"} and len({one.dtype for one in arrays}) > 1:
+        arrays = [one.astype("i8") for one in arrays]
+    return np.concatenate(arrays)

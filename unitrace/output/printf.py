@@ -1,7 +1,7 @@
 """printf(): a format compiled once, then applied to rows of values.
 
 Where every conversion has a twin in Python's own ``bytes %``, rows are formatted by that alone, many
-at once; else value by value.
+at once, or by numpy where their values are arrays (lines.py); else value by value.
 """
 
 from __future__ import annotations
@@ -9,10 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unitrace.contract.types import Int, Str, Symbol, Type
+from unitrace.output.rows import listed
 from unitrace.output.values import Resolver, escaped, value_text, wrapped
+
+if TYPE_CHECKING:
+    from unitrace.output.lines import Cell
 
 __all__ = ["Format"]
 
@@ -35,6 +39,8 @@ class Format:
     def __init__(self, text: bytes, types: Sequence[Type], resolve: Resolver | None = None) -> None:
         self._pieces: list[Piece | bytes] = []
         self._limits: list[_Limits | None] = []
+        self._matches: list[re.Match[bytes]] = []
+        self._cells: list[bytes | Cell] | None = None
         native: list[bytes] | None = []
         at = taken = 0
         for match in re.finditer(_CONVERSION, text):
@@ -50,6 +56,7 @@ class Format:
             of = types[taken] if taken < len(types) else Int(64)
             taken += 1
             self._pieces.append(_piece(match, of, resolve))
+            self._matches.append(match)
             twin = _native(match, of)
             if twin is None:
                 native = None
@@ -73,13 +80,29 @@ class Format:
         return b"".join(one if isinstance(one, bytes) else one(next(given)) for one in self._pieces)
 
     def rows(self, columns: Sequence[Sequence[Any]], count: int) -> bytes:
-        """The text of ``count`` records whose values stand in columns."""
+        """The text of ``count`` records whose values stand in columns: lists, or arrays."""
         if not columns:
             return self.row(()) * count
+        if self._native is not None and all(hasattr(column, "dtype") for column in columns):
+            from unitrace.output.lines import FROM, lines
+
+            if count >= FROM:
+                if self._cells is None:
+                    self._cells = self._as_cells()
+                return lines(self._cells, columns, count, self._listed_rows)
+        return self._listed_rows(columns, count)
+
+    def _listed_rows(self, columns: Sequence[Sequence[Any]], count: int) -> bytes:
+        columns = [listed(column) for column in columns]
         if self._native is None:
             return b"".join(map(self.row, zip(*columns)))
         fitting = [_fitted(column, limits) for column, limits in zip(columns, self._limits)]
         return (self._native * count) % tuple(chain.from_iterable(zip(*fitting)))
+
+    def _as_cells(self) -> list[bytes | Cell]:
+        """The format for lines(); each conversion has a twin."""
+        matches = iter(self._matches)
+        return [piece if isinstance(piece, bytes) else _cell(next(matches)) for piece in self._pieces]
 
 
 def _fitted(column: Sequence[Any], limits: _Limits | None) -> Sequence[Any]:
@@ -106,6 +129,22 @@ def _native(match: re.Match[bytes], of: Type) -> tuple[bytes, _Limits | None] | 
     shape = b"%" + flags.replace(b"#", b"") + width + (verb if verb in b"xX" else b"d")
     least, most = (-(1 << (of.bits - 1)), (1 << (of.bits - 1)) - 1) if of.signed else (0, (1 << of.bits) - 1)
     return shape, None if low <= least and most <= high else (low, high, bits)
+
+
+def _cell(match: re.Match[bytes]) -> Cell:
+    """The conversion as lines() has it. Another sign than "-" is nothing that it knows: such a number is
+    refused there, and written by its twin."""
+    from unitrace.output.lines import Cell
+
+    flags, width = _flags(match), int(match["width"] or 0)
+    left = b"-" in flags
+    if match["verb"] == b"s":
+        return Cell("s", width, left)
+    bits, signed = _width(match)
+    verb = match["verb"].decode() if match["verb"] in b"xX" else "d"
+    if b"+" in flags or b" " in flags:
+        verb = "signed"
+    return Cell(verb, width, left, b"0" in flags, f"{'i' if signed else 'u'}{bits // 8}")
 
 
 def _flags(match: re.Match[bytes]) -> bytes:

@@ -1,17 +1,18 @@
 """Many records of one shape in one: what the engine emits for a big batch.
 
-A sink that can renders them at once; ``single`` makes the plain records of them.
+A sink that can renders them at once; ``single`` makes the plain records of them. Columns are lists, or
+arrays of numpy's (integers, booleans, ``S<n>``): ``listed`` makes Python values of either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from unitrace.contract.types import Type
 from unitrace.output.records import Event, Out, Printed
 
-__all__ = ["EventRows", "PrintedRows", "single"]
+__all__ = ["EventRows", "PrintedRows", "events", "listed", "single"]
 
 
 class PrintedRows(Out):
@@ -37,14 +38,28 @@ class EventRows(Out):
     count: int
 
 
+def listed(column: Sequence[Any]) -> Sequence[Any]:
+    """The column as Python values."""
+    return column.tolist() if hasattr(column, "tolist") else column
+
+
 def single(record: Out) -> Iterator[Out]:
     """The plain records that ``record`` stands for: itself, or one a row."""
     if isinstance(record, PrintedRows):
-        for values in zip(*record.columns) if record.columns else [()] * record.count:
-            yield Printed(record.format, record.types, tuple(values))
+        for values in _rows(record.columns, record.count):
+            yield Printed(record.format, record.types, values)
     elif isinstance(record, EventRows):
-        rows = zip(*record.columns) if record.columns else [()] * record.count
-        for time, cpu, comm, tid, values in zip(record.times, record.cpus, record.comms, record.tids, rows):
-            yield Event(time, cpu, comm, tid, record.probe, record.names, record.types, tuple(values))
+        yield from events(record)
     else:
         yield record
+
+
+def events(record: EventRows) -> Iterator[Event]:
+    """The events that ``record`` stands for."""
+    heads = map(listed, (record.times, record.cpus, record.comms, record.tids))
+    for time, cpu, comm, tid, values in zip(*heads, _rows(record.columns, record.count)):
+        yield Event(time, cpu, comm, tid, record.probe, record.names, record.types, values)
+
+
+def _rows(columns: Sequence[Sequence[Any]], count: int) -> Iterable[tuple[Any, ...]]:
+    return zip(*map(listed, columns)) if columns else [()] * count

@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from unitrace.contract.types import Pointer, Str, Type
+from unitrace.contract.types import Type
+from unitrace.output.events import EventLines
 from unitrace.output.maps import map_text
 from unitrace.output.printf import Format
 from unitrace.output.records import (
@@ -25,7 +26,7 @@ from unitrace.output.records import (
     TimeShown,
     ValueShown,
 )  # fmt: skip
-from unitrace.output.rows import EventRows, PrintedRows, single
+from unitrace.output.rows import EventRows, PrintedRows
 from unitrace.output.sink import Writer
 from unitrace.output.values import Resolver, value_text
 
@@ -54,11 +55,12 @@ class TextSink:
         self._bare = bare
         self._resolve = resolve
         self._formats: dict[tuple[bytes, tuple[Type, ...]], Format] = {}
+        events = EventLines(resolve)
         self._render: dict[type, Callable[[Any], bytes]] = {
             Printed: self._printed,
             PrintedRows: self._printed_rows,
-            Event: self._event,
-            EventRows: lambda rows: b"".join(map(self._event, single(rows))),
+            Event: events.line,
+            EventRows: events.lines,
             ValueShown: lambda shown: value_text(shown.type, shown.value, self._resolve) + b"\n",
             MapShown: lambda shown: map_text(shown, self._resolve),
             TimeShown: lambda shown: shown.text,
@@ -106,23 +108,6 @@ class TextSink:
     def _printed_rows(self, rows: PrintedRows) -> bytes:
         return self._format(rows.format, rows.types).rows(rows.columns, rows.count)
 
-    def _event(self, event: Any) -> bytes:
-        seconds, ns = divmod(event.time, 1_000_000_000)
-        head = b"%6d.%09d [%03d] %s-%d %s" % (
-            seconds, ns, event.cpu, safe(event.comm), event.tid, event.probe.encode()
-        )  # fmt: skip
-        parts = [head]
-        for name, of, value in zip(event.names, event.types, event.values):
-            parts.append(b"%s=%s" % (name.encode(), self._argument(of, value)))
-        return b" ".join(parts) + b"\n"
-
-    def _argument(self, of: Type, value: Any) -> bytes:
-        if isinstance(of, Str):
-            return b'"' + safe(value) + b'"'
-        if isinstance(of, Pointer):
-            return b"0x%x" % (value & 0xFFFFFFFFFFFFFFFF)
-        return value_text(of, value, self._resolve)
-
     def _attached(self, attached: Attached) -> bytes:
         if not self._quiet:
             self._writer.err(
@@ -153,15 +138,3 @@ def _place(span: Any) -> bytes:
     if span is None:
         return b""
     return b"stdin:%d:%d-%d: " % (span.line, span.start + 1, span.end + 1)
-
-
-_ESCAPES = {n: f"\\x{n:02x}".encode() for n in (*range(32), 127)}
-_ESCAPES.update({10: b"\\n", 9: b"\\t", 13: b"\\r", 34: b'\\"', 92: b"\\\\"})
-
-
-def safe(text: bytes) -> bytes:
-    """``text`` with control characters, quotes and backslashes escaped, so that a file's name can't
-    write to the terminal; bytes beyond ASCII stay as they are."""
-    if text.isalnum() or not any(byte in _ESCAPES for byte in text):
-        return text
-    return b"".join(_ESCAPES.get(byte, b"%c" % byte) for byte in text)
