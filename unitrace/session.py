@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from unitrace.contract.errors import BackendError
+from unitrace.contract.errors import BackendError, UnitraceError
 from unitrace.contract.machine import Machine
 from unitrace.contract.model import VECTOR_FROM
 from unitrace.contract.offer import Options
@@ -69,7 +69,7 @@ class Compiled:
     ``notices``: lines that the user must see (a successor was traced, a string is an address).
     ``probes``: leave out clauses at other probes than those whose name it finds. ``ask_all``: also
     ask the backends that can't be better any more, to explain the choice. ``unsafe``: whether
-    system(), signal() and their like pass the check.
+    system(), signal() and their like pass the check, and kernel functions that aren't said to be traceable.
     """
 
     def __init__(
@@ -99,16 +99,21 @@ class Compiled:
             pid=options.pid,
             exact_probes=options.exact_probes,
             unsafe=unsafe,
+            unlisted=unsafe,
         )
         self.warnings = compiled.warnings
         program = compiled.program
         if probes is not None:
             program = named(program, probes)
         if cpid or options.pid:
-            program = only(program, cpid or options.pid)
+            program = only(program, cpid or options.pid, written=options.pid > 0)
         # the command's process is the one to trace, as with -p
         traced = options.replace(pid=options.pid or cpid)
-        self.plan = choose(program, backends, self.machine, traced, ask_all)
+        try:
+            self.plan = choose(program, backends, self.machine, traced, ask_all)
+        except UnitraceError as error:
+            error.warnings = compiled.warnings
+            raise
         self.program = self.plan.program
         self.notices = (*compiled.notices, *self.plan.notices)
 

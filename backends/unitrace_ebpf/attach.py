@@ -320,10 +320,10 @@ def _refused(one: Share, error: OSError) -> BackendError | ProbeError:
     probe, number = one.clause.probe, error.errno or errno.EIO
     what = describe(probe)
     if number in (errno.ENOENT, errno.EADDRNOTAVAIL):
-        return ProbeError(f"{what} is not there", span=probe.span)
+        return ProbeError(f"Unable to attach probe: {what} is not there", span=probe.span)
     if number in (errno.EINVAL, errno.EILSEQ, errno.EOPNOTSUPP):
         return ProbeError(
-            f"{what} can't be probed: {os.strerror(number)}",
+            f"Unable to attach probe: {what}: {os.strerror(number)}",
             span=probe.span,
             remedy="the kernel keeps some functions and instructions free of probes",
         )

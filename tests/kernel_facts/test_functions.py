@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from unitrace.contract.machine import Answer, Machine
@@ -74,3 +76,12 @@ def test_without_a_place_for_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/no/such")
     monkeypatch.setattr(functions, "_live", None)
     assert functions.exists(Machine(), "vfs_read")
+
+
+def test_a_list_of_the_users(tmp_path: Path) -> None:
+    given = tmp_path / "list"
+    given.write_text("one\ntwo [module]\n")
+    machine = Machine()
+    functions.listed_in(machine, str(given))
+    assert functions.matching(machine, "*") == ["one", "two"]
+    assert functions.exists(machine, "two", "module") and not functions.exists(machine, "three")

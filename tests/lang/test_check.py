@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from unitrace.contract.errors import ProbeError, SpecError
 from unitrace.contract.machine import Answer
 from unitrace.lang import compile_text
+from unitrace.lang.compiler import REMOVED
+from unitrace.lang.kernel_probes import NOT_TRACEABLE
 
 from .recorded import compiled, machine, refusal
 
@@ -100,7 +102,7 @@ PROBES = (
     ("tracepoint:shed:sched_switch", "No matches for tracepoint shed:sched_switch.", "sched"),
     ("tracepoint:sched:nothing*", "No matches for tracepoint sched:nothing*.", ""),
     ("tracepoint:sched", "tracepoint probe type requires 2 arguments, found 1", "tracepoint:CATEGORY:EVENT"),
-    ("kprobe:vfs_reed", "vfs_reed is not traceable", "vfs_read"),
+    ("kprobe:vfs_reed", "No matches for kprobe vfs_reed.", "vfs_read"),
     ("kprobe:nothing*", "No matches for kprobe nothing*.", ""),
     ("kretprobe:vfs_read+4", "Offset not allowed", ""),
     ("uprobe:/nonexistent/file:main", "no file /nonexistent/file", ""),
@@ -145,8 +147,23 @@ def test_warnings() -> None:
     assert texts("begin { @x[1] = 1; _ = has_key(@x, 1); }") == []
     assert texts("begin { return; print(1); }") == ["Unreachable statement"]
     assert texts("config = { missing_probes=warn } kprobe:nope { } begin { }") == [
-        'nope is not traceable (either non-existing, inlined, or marked as "notrace") Skipping.'
+        NOT_TRACEABLE.format("nope"),
+        "No matches for kprobe nope. Skipping.",
+        REMOVED,
     ]
+    assert texts("config = { missing_probes=ignore } kprobe:nope { } begin { }") == []
+    assert compiled("config = { missing_probes=ignore } kprobe:nope { }").program.clauses == ()
+
+
+def test_warnings_of_a_program_that_does_not_compile() -> None:
+    error = refusal("begin { return; print(1); } kprobe:nope { }")
+    assert [one.message for one in error.warnings] == [NOT_TRACEABLE.format("nope"), "Unreachable statement"]
+
+
+def test_functions_that_are_not_listed() -> None:
+    made = compiled("kprobe:nope { @ = count(); }", unlisted=True)
+    assert [clause.probe.name for clause in made.program.clauses] == ["nope"]
+    assert [one.message for one in made.warnings] == [NOT_TRACEABLE.format("nope")]
 
 
 _PIECES = st.sampled_from(

@@ -177,9 +177,14 @@ def test_keepable_maps() -> None:
 
 def test_only_limits_bare_probes() -> None:
     what = program(clause(0, Show((), ()), predicate=Const(BOOL, True)), clause(1, Act("printf")))
-    limited = only(what, 7)
+    limited = only(what, 7, written=False)
     assert conjuncts(limited.clauses[0].predicate)[0] == Binary(BOOL, "==", PID, Const(UINT32, 7))
     assert limited.clauses[1] == what.clauses[1]
+    everywhere = only(
+        program(clause(0, Act("printf")), clause(1, Act("printf"), kind="uprobe")), 7, written=True
+    )
+    ours = Binary(BOOL, "==", PID, Const(UINT32, 7))
+    assert [one.predicate for one in everywhere.clauses] == [ours, None]
 
 
 def test_the_law_holds_for_share() -> None:

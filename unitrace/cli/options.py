@@ -100,6 +100,7 @@ OPTIONS = (
     Option(("--dry-run",), "dry_run", "", "Compile and plan, then end.", False),
     Option(("-d", "--debug"), "stages", "STAGE", "Print a stage: ast, ir, bpf or all.", (), many=True),
     Option(("--no-warnings",), "no_warnings", "", "Silence warnings.", False),
+    Option(("--traceable-functions",), "functions", "FILE", "The kernel functions that can be traced."),
     Option(("--probe-filter",), "probe_filter", "REGEX", "Only probes whose name it finds.", None, _pattern),
     Option(("--mask",), "mask", "FACT", "Plan as if the machine lacked FACT.", (), many=True),
     Option(("--mode",), "mode", "MODE", "test or bench: run the probes of that kind.", None, _mode),

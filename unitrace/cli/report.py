@@ -11,7 +11,10 @@ __all__ = ["lines_of", "note", "report", "say", "warn_lines"]
 
 def report(error: UnitraceError, origin: str = "") -> None:
     """Print ``error`` to stderr. ``origin``: the name of the program's file, "" for -e."""
-    _say(lines_of(error, origin or getattr(error, "origin", "")))
+    origin = origin or getattr(error, "origin", "")
+    for warning in error.warnings:
+        _say(warn_lines(warning, origin))
+    _say(lines_of(error, origin))
 
 
 def say(text: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from unitrace.cli.report import note, report, say, warn_lines
 from unitrace.cli.spec import Spec, read_spec
 from unitrace.contract.errors import UnitraceError, UsageError
-from unitrace.contract.machine import FACTS
+from unitrace.contract.machine import FACTS, Machine
 from unitrace.contract.offer import Options
 from unitrace.plugins import Plugins
 from unitrace.session import Compiled, Trace
@@ -106,6 +106,11 @@ def _compiled(source: Spec, given: dict[str, Any], cpid: int) -> Compiled:
     machine = None
     if given["mask"]:
         machine = _masked(given["mask"])
+    if given["functions"] is not None:
+        from unitrace.kernel.functions import listed_in
+
+        machine = machine or Machine()
+        listed_in(machine, given["functions"])
     plugins = Plugins()
     compiled = Compiled(
         source.text,

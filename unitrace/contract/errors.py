@@ -11,10 +11,12 @@ class UnitraceError(Exception):
     """Base of every error meant for the user.
 
     ``message``: one line, no full stop. ``span``: the place in the program's text. ``remedy``: what
-    to do about it. ``notes``: further lines (a verifier's log, what each backend said).
+    to do about it. ``notes``: further lines (a verifier's log, what each backend said). ``warnings``: what
+    the compiler had to say before.
     """
 
     exit_status = 1
+    warnings: tuple[SpecError, ...] = ()
 
     def __init__(
         self,

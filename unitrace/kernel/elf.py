@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from unitrace.contract.errors import ProbeError
 from unitrace.contract.record import Record
 
-__all__ = ["Elf", "Section", "Symbol", "find", "resolve_file", "symbols"]
+__all__ = ["Elf", "Section", "Symbol", "find", "loaded_at", "resolve_file", "symbols"]
 
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION = struct.Struct("<IIQQQQIIQQ")
@@ -192,6 +192,15 @@ def find(path: str, symbol: str) -> Symbol | None:
                 with other:
                     best = best or _best(elf, other, symbol)
         return best
+
+
+def loaded_at(path: str, offset: int) -> int | None:
+    """The address (before relocation) of the byte at ``offset`` in the file; None where it isn't loaded."""
+    with Elf(path) as elf:
+        for kind, _, start, address, _, in_file, _, _ in elf.segments:
+            if kind == _PT_LOAD and start <= offset < start + in_file:
+                return int(address + offset - start)
+    return None
 
 
 def _best(elf: Elf, table: Elf, symbol: str) -> Symbol | None:

@@ -18,9 +18,15 @@ from unitrace.contract.machine import Machine
 from . import cache, tracefs
 from . import survey as survey  # registers the facts asked for here
 
-__all__ = ["address", "exists", "located", "matching", "near"]
+__all__ = ["address", "exists", "listed_in", "located", "matching", "near"]
 
 _live: bytes | None = None
+_LIST = "kernel.function_list"
+
+
+def listed_in(machine: Machine, path: str) -> None:
+    """Let a file say which functions can be traced: names as in available_filter_functions."""
+    machine.known[_LIST] = path
 
 
 def exists(machine: Machine, name: str, module: str = "") -> bool:
@@ -68,13 +74,13 @@ def _addresses_in(kallsyms: bytes, name: str) -> dict[tuple[str, str], int]:
 
 def matching(machine: Machine, pattern: str) -> list[str]:
     """The functions that match ``pattern`` (``*``, ``?``, ``[...]``), sorted, each once."""
-    search = re.compile(rb"(?m)^(%s)(?: \[\w+\])?$" % _expression(pattern).encode())
+    search = re.compile(rb"(?m)^(?=.)(%s)(?: \[\w+\])?$" % _expression(pattern).encode())
     return sorted({found.decode() for found in search.findall(_names(machine))})
 
 
 def located(machine: Machine, pattern: str) -> list[tuple[str, str]]:
     """The functions that match ``pattern``, each with its module ("" for the kernel itself), by name."""
-    search = re.compile(rb"(?m)^(%s)(?: \[(\w+)\])?$" % _expression(pattern).encode())
+    search = re.compile(rb"(?m)^(?=.)(%s)(?: \[(\w+)\])?$" % _expression(pattern).encode())
     return sorted({(name.decode(), module.decode()) for name, module in search.findall(_names(machine))})
 
 
@@ -140,6 +146,8 @@ def _names(machine: Machine) -> bytes:
     global _live
     if not machine.live:
         return _recorded(machine)
+    if _LIST in machine.known:
+        return _list(machine.known[_LIST])
     if _live is None:
         source = _source(machine)
         kind = f"functions-{source.rpartition('/')[2]}"

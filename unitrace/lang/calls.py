@@ -48,9 +48,10 @@ class Calls(Acts):
             return self._other(node)
         self._check_count(node, function)
         if function.unsafe and not self.unit.unsafe:
-            raise self.fault(
-                f"{name}() is an unsafe function being used in safe mode", node, "--unsafe allows it"
-            )
+            said = "an unsafe function being used in safe mode"
+            if name != "system":  # a macro of bpftrace's library, which says it in other words
+                said = "unsafe. To use you need the --unsafe flag"
+            raise self.fault(f"{name}() is {said}", node, "--unsafe allows it")
         if name in AGGREGATES:
             raise self.fault(f"{name}() must be assigned directly to a map", node)
         special = getattr(self, f"_call_{name}", None)

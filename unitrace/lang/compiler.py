@@ -22,6 +22,10 @@ from .substitute import substituted
 
 __all__ = ["Compiled", "compile_text"]
 
+REMOVED = (
+    "Probe has no valid attach points. It is being removed which may cause issues with program behavior."
+)
+
 _ROUNDS = 40
 """Times that types are gone through; each round can only widen them, so they settle long before."""
 
@@ -44,17 +48,19 @@ def compile_text(
     pid: int = 0,
     exact_probes: bool = False,
     unsafe: bool = True,
+    unlisted: bool = False,
     name: str = "stdin",
 ) -> Compiled:
     """The IR of a program's text. Raises SpecError, with further ones in ``others``.
 
     ``positional``: the words behind the program (``$1``, and ``--name=value`` for getopt). ``pid``: user
-    probes' files are looked up as that process sees them.
+    probes' files are looked up as that process sees them. ``unlisted``: kernel functions are taken that
+    aren't in the list of those that can be traced.
     """
     try:
         tree = parse(text, name)
         unit = Unit(Source(text, name), machine, positional, cpid, unsafe)
-        return Compiler(unit, tree, pid, exact_probes).compiled()
+        return Compiler(unit, tree, Resolver(unit, pid, exact_probes, unlisted)).compiled()
     except RecursionError:
         raise SpecError("the program is nested too deeply", source=text) from None
 
@@ -62,10 +68,11 @@ def compile_text(
 class Compiler:
     """Holds what is known of one program while it is compiled."""
 
-    def __init__(self, unit: Unit, tree: ast.Program, pid: int, exact: bool) -> None:
+    def __init__(self, unit: Unit, tree: ast.Program, resolver: Resolver) -> None:
         self.unit = unit
         self.tree = tree
-        self.resolver = Resolver(unit, pid, exact)
+        self.resolver = resolver
+        self.by_place = "uaddr" in unit.source.text  # then a body depends on where its probe is
         self.actions: list[tuple[ast.Action, list[ir.Probe]]] = []
 
     def compiled(self) -> Compiled:
@@ -158,6 +165,8 @@ class Compiler:
                         unit.warn(f"{error.message} Skipping.", point.start, point.end)
                     elif missing != "ignore":
                         unit.errors.append(error)
+            if not probes and missing == "warn":
+                unit.warn(REMOVED, item.start, item.end)
             self.actions.append((item, probes))
             total += len(probes)
             for probe in probes:
@@ -170,18 +179,18 @@ class Compiler:
                 source=unit.source.text,
             )
             unit.errors.append(many)
-        if not total and not unit.errors:
+        if not total and not unit.errors and missing == "error":
             unit.errors.append(unit.source.error("No probes to attach", 0, 1))
 
     def settle(self) -> tuple[ir.Clause, ...]:
         """Go through all bodies until no type changes; the clauses of the last time."""
         unit = self.unit
-        kept = list(unit.errors)
+        kept, warnings = list(unit.errors), unit.warnings
         known = -1
         for _ in range(_ROUNDS):
             unit.changed = unit.waiting = False
             unit.errors[:] = kept
-            unit.warnings = {k: v for k, v in unit.warnings.items() if k[0].endswith("Skipping.")}
+            unit.warnings = {**warnings}
             clauses = self.clauses()
             before, known = known, self.known()
             if not unit.changed and not (unit.waiting and known != before):
@@ -192,6 +201,7 @@ class Compiler:
             unique = list({(error.message, error.span): error for error in unit.errors}.values())
             first, *others = unique
             first.others = tuple(others)
+            first.warnings = tuple(unit.warnings.values())
             raise first
         return clauses
 
@@ -225,7 +235,9 @@ class Compiler:
             bodies: dict[object, tuple[ir.Expr | None, tuple[ir.Stmt, ...]]] = {}
             span = self.unit.source.span(item.start, item.end)
             for probe in probes:
-                shape = shape_of(probe)
+                shape: object = shape_of(probe)
+                if self.by_place:
+                    shape = shape, probe.scope, probe.address
                 if shape not in bodies:
                     bodies[shape] = self.body(item, probe, (number, len(bodies)))
                 predicate, body = bodies[shape]

@@ -102,7 +102,7 @@ _FUNCTIONS = (
     _f("usym", "pointer", "an address of the process as its symbol", Symbol("user")),
     _f("kaddr", "text", "the address of a symbol of the kernel", UINT64, True),
     _f("percpu_kaddr", "text int?", "the address of a variable that each CPU has", UINT64, True),
-    _f("uaddr", "text", "the address of a symbol of the traced program", UINT64, True),
+    _f("uaddr", "text", "the address of a symbol of the traced program"),
     _f("kptr", "pointer", "a pointer, said to be the kernel's"),
     _f("uptr", "pointer", "a pointer, said to be the process's"),
     _f("is_err", "pointer", "whether a pointer is an error number", BOOL),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 
 from unitrace.contract.errors import ProbeError, UnitraceError
@@ -17,6 +18,16 @@ from .source import suggest
 from .successors import SUCCESSORS
 
 __all__ = ["KernelProbes"]
+
+
+NOT_TRACEABLE = (
+    '{} is not traceable (either non-existing, inlined, or marked as "notrace"); '
+    "attaching to it will likely fail"
+)
+
+UNSAFE = re.compile(r"rcu_|(arch_cpu_idle|default_idle|bpf_dispatcher_xdp_func)$")
+"""Functions that wildcards don't mean: probed together with others they can hang the machine (the
+kernel's own list: tools/testing/selftests/bpf/prog_tests/kprobe_multi_test.c)."""
 
 
 class KernelProbes(Places):
@@ -239,6 +250,10 @@ class KernelProbes(Places):
             names = [name for name in names if self.exists(name, module)]
         if not names:
             raise self.error(f"No matches for {kind} {pattern}.")
+        names = [name for name in names if not UNSAFE.match(name)]
+        if not names:
+            remedy = "wildcards leave out what can hang the machine, as rcu_*: name one function"
+            raise self.error("Probe has no valid attach points.", remedy)
         found = []
         for name in names:
             try:
@@ -281,7 +296,7 @@ class KernelProbes(Places):
     def function(self, kind: str, module: str, name: str, offset: int, known: bool = False) -> Probe:
         """A probe on a kernel function, with what BTF says of its arguments and result."""
         if not known and self.exists(name, module) is False:
-            raise self._no_function(kind, module, name)
+            self._no_function(kind, module, name)
         from unitrace.kernel import btf
 
         untyped = offset or (known and not self.typed and kind not in ("fentry", "fexit"))
@@ -304,15 +319,20 @@ class KernelProbes(Places):
         label = f"{kind}:{module + ':' if module else ''}{name}{place}"
         return self.made(kind, label, scope=module, name=name, offset=offset, fields=fields, result=result)
 
-    def _no_function(self, kind: str, module: str, name: str) -> ProbeError:
+    def _no_function(self, kind: str, module: str, name: str) -> None:
+        """A function that isn't said to be traceable: a warning, and unless ``unlisted`` an error."""
         from unitrace.kernel import functions
 
+        if module not in ("", "vmlinux") and self.machine.live and not os.path.isdir(f"/sys/module/{module}"):
+            raise self.error(f"specified module {module} in probe {self.point.text} is not loaded.")
+        if kind in ("kprobe", "kretprobe"):
+            if self.unit.config.get("missing_probes") != "ignore":
+                self.unit.warn(NOT_TRACEABLE.format(name), self.point.start, self.point.end)
+            if self.unlisted:
+                return
         try:
             near = functions.near(self.machine, name)[:3]
         except (UnitraceError, OSError):
             near = []
-        where = f" in {module}" if module else ""
         remedy = f"did you mean {' or '.join(near)}?" if near else ""
-        return self.error(
-            f'{name} is not traceable{where} (either non-existing, inlined, or marked as "notrace")', remedy
-        )
+        raise self.error(f"No matches for {kind} {module + ':' if module else ''}{name}.", remedy)

@@ -99,6 +99,12 @@ class Builtins(Memory):
     def _builtin_elapsed(self, node: ast.Node) -> ir.Expr:
         return ir.Call(UINT64, "elapsed", (ir.Site(UINT64, "nsecs"),))
 
+    def _builtin_usermode(self, node: ast.Node) -> ir.Expr:
+        """The kernel's functions run in the kernel."""
+        if self.probe.kind in ("kprobe", "kretprobe", "fentry", "fexit"):
+            return ir.Const(UINT32, 0)
+        return ir.Site(UINT32, "usermode")
+
     def _builtin_username(self, node: ast.Node) -> ir.Expr:
         return ir.Cast(Formatted("username", 8), ir.Site(UINT32, "uid"))
 

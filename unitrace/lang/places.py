@@ -25,14 +25,16 @@ WILD = re.compile(r"[*?\[]")
 class Places:
     """The attach point being resolved. ``notices``: one line each on what was done differently from what was
     written. ``typed``: somebody may look at the types of arguments and results: BTF's word on each of a
-    thousand functions takes its time."""
+    thousand functions takes its time. ``unlisted``: kernel functions needn't be in the list of those that
+    can be traced."""
 
-    def __init__(self, unit: Unit, pid: int = 0, exact: bool = False) -> None:
+    def __init__(self, unit: Unit, pid: int = 0, exact: bool = False, unlisted: bool = False) -> None:
         self.unit = unit
         self.machine: Machine = unit.machine
         self.source: Source = unit.source
         self.pid = pid
         self.exact = exact
+        self.unlisted = unlisted
         self.notices: list[str] = []
         self.point = ast.AttachPoint(0, 1, "")
         self.typed = bool(re.search(r"\b(args|retval)\b", self.source.text))

@@ -402,6 +402,26 @@ class Texts(Builtins):
         there = rules.fold(ir.Binary(BOOL, "<", cpu, ir.Const(UINT64, possible())))
         return rules.fold(ir.Choice(UINT64, there, address, ir.Const(UINT64, 0)))
 
+    def _call_uaddr(self, node: ast.Call) -> ir.Expr:
+        """A symbol of the probe's own file: as far from the probed function as in the file, wherever that
+        was loaded to."""
+        from unitrace.kernel import elf
+
+        name, probe = self.literal_text(node.args[0], "uaddr").decode("latin-1"), self.probe
+        if probe.kind not in ("uprobe", "uretprobe"):
+            raise self.fault(f"uaddr() can not be used with '{probe.kind}' probes", node)
+        try:
+            found = elf.find(probe.scope, name)
+            here = elf.loaded_at(probe.scope, probe.address)
+        except (OSError, ValueError) as error:
+            raise self.fault(f"{probe.scope}: {error}", node) from None
+        if found is None or here is None:
+            raise self.fault(f"Could not resolve symbol: {probe.scope}:{name}", node)
+        start = ir.Site(UINT64, "func")
+        address = ir.Binary(UINT64, "+", start, ir.Const(UINT64, rules.wrap(found.address - here, UINT64)))
+        bits = 8 * found.size if found.size in (1, 2, 4, 8) else 64
+        return ir.Cast(Pointer(Int(bits, False), "user"), address)
+
     def _call_container_of(self, node: ast.Call) -> ir.Expr:
         pointer = self.value(node.args[0])
         kind = node.args[1]

@@ -85,13 +85,16 @@ class UserProbes(Places):
             raise self.error(error.message, error.remedy) from None
 
     def at(self, path: str, address: int) -> int:
-        """The offset in the file of a virtual address."""
+        """The offset in the file of a virtual address. With --unsafe a file needn't be an ELF file: then it
+        is mapped as it is."""
         from unitrace.kernel import elf
 
         try:
             with elf.Elf(path) as file:
                 found = file.file_offset(address)
         except (OSError, ValueError) as error:
+            if self.unlisted and isinstance(error, ValueError):
+                return address
             raise self.error(f"{path}: {_reason(error)}") from None
         if found is None:
             raise self.error(f"Could not resolve address: {path}:{address:#x}")

@@ -32,13 +32,19 @@ def texts(program: Program) -> tuple[str, ...]:
     )
 
 
-def only(program: Program, pid: int) -> Program:
-    """The program with its bare probes limited to process ``pid``: with -c or -p, that is whose
-    events somebody who writes no predicate wants to see. Written clauses stay as they are."""
+_IN_KERNEL = frozenset(("kprobe", "kretprobe", "fentry", "fexit", "tracepoint", "rawtracepoint", "syscall"))
+"""Kinds of probes that fire for all processes; the others are attached to the one that is traced."""
+
+
+def only(program: Program, pid: int, *, written: bool) -> Program:
+    """The program with its bare probes limited to process ``pid``: with -c or -p, that is whose events
+    somebody who writes no predicate wants to see; and with ``written`` (-p, as in bpftrace) its clauses at
+    the kernel's probes, too."""
     ours = Binary(BOOL, "==", Site(UINT32, "pid"), Const(UINT32, pid))
 
     def limited(clause: Clause) -> Clause:
-        if not any(isinstance(stmt, Show) for stmt in clause.body):
+        bare = any(isinstance(stmt, Show) for stmt in clause.body)
+        if not bare and not (written and clause.probe.kind in _IN_KERNEL):
             return clause
         if clause.predicate is None:
             return clause.replace(predicate=ours)

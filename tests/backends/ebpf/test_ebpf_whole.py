@@ -109,3 +109,10 @@ def test_loops() -> None:
     _, run = traced(spec, getppid(2))
     assert list(run.maps["@turns"].values()) == [1998]
     assert run.maps["@i"] == {(at,): 2 * at for at in range(10)}
+
+
+def test_addresses_of_a_programs_data() -> None:
+    needs("bpf.uprobe_pmu")
+    spec = f'uprobe:libc:getenv,uprobe:libc:getenv+0 /pid == {os.getpid()}/ {{ @[*uaddr("stdout")] = 1; }}'
+    _, run = traced(spec, lambda: LIBC.getenv(b"UNITRACE"))
+    assert list(run.maps["@"]) == [(ctypes.c_uint64.in_dll(LIBC, "stdout").value,)]
