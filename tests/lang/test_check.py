@@ -219,3 +219,13 @@ def test_what_btf_would_have_said(text: str, marked: str, name: str) -> None:
 def test_a_definition_stands_in_for_btf() -> None:
     bare = machine(btf=Answer(2, "the kernel shows no BTF"))
     compile_text("struct task_struct { char comm[16]; }\nkprobe:vfs_read { print(curtask.comm) }", bare)
+
+
+@pytest.mark.parametrize("mode", ["ignore", "warn"])
+def test_nothing_is_suggested_where_nobody_reads_it(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes half a second for each symbol that a big library hasn't."""
+    monkeypatch.setattr("unitrace.lang.source.nearest", lambda *args: pytest.fail("searched"))
+    for probe in ("uprobe:/bin/sh:no_such_symbol", "tracepoint:sched:sched_swich"):
+        compiled(f"config = {{ missing_probes={mode} }} {probe} {{ }} begin {{ }}")
+    with pytest.raises(pytest.fail.Exception):
+        compiled("uprobe:/bin/sh:no_such_symbol { }")

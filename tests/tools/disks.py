@@ -50,6 +50,8 @@ def _null_block(path: str) -> None:
     for name, value in (("memory_backed", "1"), ("size", "1024"), ("blocksize", "512"), ("power", "1")):
         _write(f"{place}/{name}", value)
     _until(path)
+    # what 5.10 chooses by itself issues requests from a kworker
+    _write(f"/sys/block/{os.path.basename(path)}/queue/scheduler", "none")
 
 
 def _write(path: str, value: str) -> None:

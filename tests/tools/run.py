@@ -109,7 +109,10 @@ def run(case: Case, tracers: Sequence[Tracer], directory: str) -> Result:
         started = [_start([*one.command, path], Path(place) / str(at)) for at, one in enumerate(tracers)]
         ready = [_armed(process, said) for process, _, said in started]
         time.sleep(0.5)
-        if all(ready) and not result.missing:
+        late = [one.name for one, done in zip(tracers, ready) if not done]
+        if late:
+            result.missing = f"{', '.join(late)} not ready within {PATIENCE:.0f} s"
+        if not result.missing:
             result.missing = _work(case)
         time.sleep(1.0)
         for process, _, _ in started:

@@ -81,6 +81,8 @@ class KernelProbes(Places):
 
     def missing(self, message: str, category: str, event: str) -> ProbeError:
         """No such tracepoint: what is near."""
+        if not self.suggesting:
+            return self.error(message)
         try:
             everything = list(self.tracepoints("*", "*"))
         except ProbeError:
@@ -331,7 +333,7 @@ class KernelProbes(Places):
             if self.unlisted:
                 return
         try:
-            near = functions.near(self.machine, name)[:3]
+            near = functions.near(self.machine, name)[:3] if self.suggesting else []
         except (UnitraceError, OSError):
             near = []
         remedy = f"did you mean {' or '.join(near)}?" if near else ""

@@ -45,6 +45,12 @@ class Places:
         """An error at the attach point."""
         return self.source.probe_error(message, self.point.start, self.point.end, remedy)
 
+    @property
+    def suggesting(self) -> bool:
+        """Whether somebody reads what a place that isn't there was meant to be; to search 10,000 symbols for
+        it takes half a second."""
+        return self.unit.config.get("missing_probes", "error") == "error"
+
     def split(self, text: str) -> list[str]:
         """The parts between colons; quotes hold one together (a backslash before one in it), ``$1`` is what
         the command line says."""

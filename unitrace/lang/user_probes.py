@@ -68,7 +68,8 @@ class UserProbes(Places):
             raise self.error(f"{file}: {_reason(error)}") from None
         if found is None:
             names = (one.name for one in elf.symbols(path) if one.is_func)
-            raise self.error(f"No matches for {kind} {file}:{name}.", suggest(name, names))
+            near = suggest(name, names) if self.suggesting else ""
+            raise self.error(f"No matches for {kind} {file}:{name}.", near)
         if not found.is_func:
             raise self.error(f"{name} in {file} is data, not a function")
         if offset and offset >= found.size:
