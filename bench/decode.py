@@ -1,74 +1,170 @@
-"""Raw bytes of each framework's buffer to typed columns, offline: M events a second on one core.
+"""Raw bytes of each framework's buffers to typed columns, or to lines of text, offline: one core.
 
-    python -m bench.decode [--calls N]
+    python -m bench.decode [--calls N] [--json]
 
-A load makes lseek() calls while a backend records tid, fd and offset of each; its buffer's bytes are kept as
-the kernel wrote them, and decoded again and again. The best of ten, by CPU time.
+A load makes lseek() calls while a backend traces them; its buffers' bytes are kept as the kernel wrote
+them, and put before the product's reader again and again, as if they came from the kernel. The best of ten,
+by CPU time. ``bench.compare decode`` has the peers beside it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from bench.columns import BACKENDS, PROGRAM
 from bench.load import command
 from unitrace.contract.machine import Machine
 from unitrace.contract.offer import Options
+from unitrace.engine.engine import Engine
+from unitrace.output.sink import Writer
+from unitrace.output.text import TextSink
 from unitrace.plugins import Plugins
 from unitrace.session import Compiled
 
-Decode = Callable[[], int]
-"""Makes all columns of what was recorded; the number of events."""
+PROBE = "tracepoint:syscalls:sys_enter_lseek"
+BACKENDS = ("ebpf", "ftrace", "perf")
+REPEATS = 10
+PART = 256 << 10
+"""Bytes of a ring that are read at a time: what comes in some 10 ms at a million events/s."""
 
 
-def ebpf(attachment: Any, columns: list[str]) -> Decode:
-    """Records of the ring buffer."""
-    from unitrace_ebpf.ring import decode
+class Kept:
+    """A ring whose bytes are at hand, some KiB a read, as a live run finds them there."""
 
-    (ring, shapes) = attachment.rings[0]
-    pieces = list(ring.pieces())
+    def __init__(self, name: str, ring: Any) -> None:
+        self._ring = ring
+        self._parts: list[Any] = list(PARTS[name](ring))
+        self._next = len(self._parts)
 
-    def run() -> int:
-        batches = [one for piece, stride in pieces for one in decode(piece, stride, ring.head, shapes)]
-        return made(batches, columns)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ring, name)
 
-    return run
+    def refill(self) -> None:
+        """Begin again."""
+        self._next = 0
+
+    def left(self) -> bool:
+        """Whether there is more to read."""
+        return self._next < len(self._parts)
+
+    def drain(self) -> bytes:
+        """ftrace's pages."""
+        if not self.left():
+            return b""
+        self._next += 1
+        part: bytes = self._parts[self._next - 1]
+        return part
+
+    take = drain  # perf's records
+
+    def pieces(self) -> Iterator[Any]:
+        """eBPF's records."""
+        if self.left():
+            self._next += 1
+            yield self._parts[self._next - 1]
 
 
-def ftrace(attachment: Any, columns: list[str]) -> Decode:
-    """Pages of the per-CPU ring buffers."""
-    import numpy as np
-    from unitrace_ftrace.pages import decode
-
-    reader = attachment._reader
-    (event, (stream,)) = next(iter(reader.streams.items()))
-    pages = [(ring.layout, ring.drain()) for ring in reader.rings]
-    wanted = {name: stream.layout[name] for name in columns if name in stream.layout}
-
-    def run() -> int:
-        found = [decode(raw, layout, event, wanted) for layout, raw in pages if raw]
-        for one in found:
-            for column in one.values():
-                np.ascontiguousarray(column)
-        return sum(len(one["nsecs"]) for one in found if one)
-
-    return run
+def ftrace_parts(ring: Any) -> Iterator[bytes]:
+    """Whole pages."""
+    raw = ring.drain()
+    size = PART // ring.layout.size * ring.layout.size
+    return (raw[at : at + size] for at in range(0, len(raw), size))
 
 
-def perf(attachment: Any, columns: list[str]) -> Decode:
-    """Samples of the mmap rings."""
-    taken = [(ring.take(), ring.cpu) for ring in attachment._rings]
+def perf_parts(ring: Any) -> Iterator[bytes]:
+    """Whole records."""
+    from unitrace_perf.records import walk
 
-    def run() -> int:
-        decoder = attachment._decoder
-        batches = [one for data, cpu in taken if data for one in decoder.batches(data, cpu)]
-        return made(batches, columns)
+    raw = ring.take()
+    first = 0
+    for at, _, size, _ in walk(raw):
+        if at + size - first >= PART or at + size == len(raw):
+            yield raw[first : at + size]
+            first = at + size
 
-    return run
+
+def ebpf_parts(ring: Any) -> Iterator[tuple[bytes, int]]:
+    """Whole records, and how many bytes each has."""
+    for raw, stride in ring.pieces():
+        size = PART // stride * stride
+        for at in range(0, len(raw), size):
+            yield raw[at : at + size], stride
+
+
+PARTS: dict[str, Callable[[Any], Iterator[Any]]] = {
+    "ftrace": ftrace_parts,
+    "perf": perf_parts,
+    "ebpf": ebpf_parts,
+}
+
+
+def kept_rings(name: str, attachment: Any) -> list[Kept]:
+    """The attachment's rings, replaced by such as keep their bytes."""
+    rings: list[Kept]
+    if name == "ftrace":
+        attachment._reader.rings = rings = [Kept(name, ring) for ring in attachment._reader.rings]
+    elif name == "perf":
+        attachment._rings = rings = [Kept(name, ring) for ring in attachment._rings]
+    else:
+        rings = [Kept(name, ring) for ring, _ in attachment.rings]
+        attachment.rings = [(kept, shapes) for kept, (_, shapes) in zip(rings, attachment.rings)]
+    return rings
+
+
+def recorded(name: str, calls: int) -> dict[str, Any]:
+    """Events recorded on backend ``name``, and M events a second when they are decoded to ``columns`` and
+    written as ``text``."""
+    options = Options(buffer_kib=max(16384, calls // 4))
+    compiled = Compiled(PROBE, Plugins().chosen(name), machine=Machine(), options=options)
+    share = compiled.plan.parts[0].offer.shares[0]
+    assert share.residual is not None
+    names = [column.name for column in share.columns]
+    with compiled.backends[name].attach(compiled.machine, compiled.plan.parts[0].offer) as attachment:
+        attachment.start()
+        subprocess.run([*command(), "calls", "lseek", str(calls)], stdout=subprocess.DEVNULL, check=True)
+        attachment.stop()
+        rings = kept_rings(name, attachment)
+        records: list[Any] = []
+        engine = Engine(compiled.program, {0: (share.residual, share.columns)}, {}, records.append)
+        sink = TextSink(Writer(os.devnull), resolve=engine.resolve)
+
+        def turns() -> Iterator[list[Any]]:
+            for ring in rings:
+                ring.refill()
+            while any(ring.left() for ring in rings):
+                yield list(attachment.read())
+
+        def columns() -> int:
+            return sum(made(batches, names) for batches in turns())
+
+        def text() -> None:
+            for batches in turns():
+                engine.feed(batches)
+                sink.emit(records)
+                records.clear()
+
+        events = columns()
+        return {
+            "backend": name,
+            "events": events,
+            "columns": events / best(columns) / 1e6,
+            "text": events / best(text) / 1e6,
+        }
+
+
+def best(run: Callable[[], object]) -> float:
+    """CPU seconds of the best of some runs."""
+    found = float("inf")
+    for _ in range(REPEATS):
+        before = time.process_time()
+        run()
+        found = min(found, time.process_time() - before)
+    return found
 
 
 def made(batches: list[Any], columns: list[str]) -> int:
@@ -81,34 +177,19 @@ def made(batches: list[Any], columns: list[str]) -> int:
     return sum(map(len, batches))
 
 
-def recorded(name: str, calls: int) -> tuple[int, float]:
-    """Events recorded on backend ``name``, and M events a second when they are decoded."""
-    options = Options(buffer_kib=max(16384, calls // 6))
-    compiled = Compiled(PROGRAM, Plugins().chosen(name), machine=Machine(), options=options)
-    offer = compiled.plan.parts[0].offer
-    columns = [column.name for column in offer.shares[0].columns]
-    with compiled.backends[name].attach(compiled.machine, offer) as attachment:
-        attachment.start()
-        subprocess.run([*command(), "calls", "lseek", str(calls)], stdout=subprocess.DEVNULL, check=True)
-        attachment.stop()
-        run = {"ebpf": ebpf, "ftrace": ftrace, "perf": perf}[name](attachment, columns)
-        events = run()
-        best = float("inf")
-        for _ in range(10):
-            before = time.process_time()
-            run()
-            best = min(best, time.process_time() - before)
-    return events, events / best / 1e6
-
-
 def main() -> None:
     """Print a line a backend."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--calls", type=int, default=400_000)
+    parser.add_argument("--backend", choices=BACKENDS, help="that one alone")
+    parser.add_argument("--json", action="store_true", help="a list of objects")
     asked = parser.parse_args()
-    for name in BACKENDS:
-        events, rate = recorded(name, asked.calls)
-        print(f"{name}: {events} events, {rate:.1f} M events/s")
+    results = [recorded(name, asked.calls) for name in BACKENDS if asked.backend in (None, name)]
+    if asked.json:
+        print(json.dumps(results))
+        return
+    for one in results:
+        print("{backend}: {events} events, M/s: columns {columns:.1f}, text {text:.1f}".format(**one))
 
 
 if __name__ == "__main__":

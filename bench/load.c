@@ -3,6 +3,7 @@
  *   load [-u] [-c CPU] [-o FILE] calls KIND N        N calls on one CPU, as fast as they go
  *   load [-u] [-c CPU] [-o FILE] two KIND N          the same on two CPUs at once, N calls each
  *   load [-u] [-c CPU] [-o FILE] rate KIND R SECS    R calls a second, evenly spaced
+ *   load [-u] [-c CPU] [-o FILE] rate2 KIND R SECS   the same from two CPUs, half of them each
  *   load tick USECS                             one getppid() each USECS, until killed
  *   load spawn FILE CMD...                      run CMD; its peak RSS goes to FILE
  *
@@ -127,7 +128,7 @@ static void calls(FILE *out, call_fn call, long n, long total)
 		report(out, total, ns[BATCHES / 2], (double)(after - start) / (n ? n : 1), (after - start) / 1e9);
 }
 
-static void rate(FILE *out, call_fn call, double per_second, double seconds)
+static void rate(FILE *out, call_fn call, double per_second, double seconds, int cpus)
 {
 	double period = 1e9 / per_second;
 	long n = per_second * seconds, i;
@@ -138,8 +139,10 @@ static void rate(FILE *out, call_fn call, double per_second, double seconds)
 			;
 		call(i);
 	}
+	wait_all();
 	end = now(CLOCK_MONOTONIC);
-	report(out, n, (double)(end - start) / n, (double)(end - start) / n, (end - start) / 1e9);
+	if (out)
+		report(out, cpus * n, (double)(end - start) / n, (double)(end - start) / n, (end - start) / 1e9);
 }
 
 static void tick(long usecs)
@@ -173,6 +176,15 @@ static int spawn(const char *file, char **argv)
 	fprintf(out, "{\"maxrss_kb\": %ld}\n", r.ru_maxrss);
 	fclose(out);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* Go on in a child on another CPU, too; whether this is the child. */
+static int also_on_another(int cpu)
+{
+	if (fork())
+		return 0;
+	pin(cpu ? cpu - 1 : cpu + 1);
+	return 1;
 }
 
 static int last_cpu(void)
@@ -218,16 +230,17 @@ int main(int argc, char **argv)
 	} else if (argc == 3 && !strcmp(argv[0], "two")) {
 		long n = atol(argv[2]);
 
-		if (fork() == 0) {
-			pin(cpu ? cpu - 1 : cpu + 1);
-			calls(NULL, kind(argv[1]), n, n);
-			_exit(0);
-		}
+		if (also_on_another(cpu))
+			out = NULL;
 		calls(out, kind(argv[1]), n, 2 * n);
 	} else if (argc == 4 && !strcmp(argv[0], "rate")) {
-		rate(out, kind(argv[1]), atof(argv[2]), atof(argv[3]));
+		rate(out, kind(argv[1]), atof(argv[2]), atof(argv[3]), 1);
+	} else if (argc == 4 && !strcmp(argv[0], "rate2")) {
+		if (also_on_another(cpu))
+			out = NULL;
+		rate(out, kind(argv[1]), atof(argv[2]) / 2, atof(argv[3]), 2);
 	} else {
-		fprintf(stderr, "usage: load [-u] [-c CPU] [-o FILE] calls|two KIND N | rate KIND R SECS | tick USECS | "
+		fprintf(stderr, "usage: load [-u] [-c CPU] [-o FILE] calls|two KIND N | rate|rate2 KIND R SECS | tick USECS | "
 				"spawn FILE CMD...\n");
 		return 2;
 	}

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -100,16 +101,16 @@ def wait_for(child: int) -> None:
         os.waitpid(child, 0)
 
 
-def two(call: Callable[[int], object], count: int, cpu: int) -> dict[str, float]:
-    """Make `count` calls on each of two CPUs at once."""
+def twice(make: Callable[[], dict[str, float]], cpu: int) -> dict[str, float]:
+    """Do it on two CPUs at once."""
     child = os.fork()
     if child == 0:
         os.sched_setaffinity(0, {cpu - 1 if cpu else cpu + 1})
-        calls(call, count)
+        make()
         os._exit(0)
-    result = calls(call, count)
+    result = make()
     wait_for(child)
-    return {**result, "calls": 2 * count}
+    return {**result, "calls": 2 * result["calls"]}
 
 
 def tick(microseconds: int) -> NoReturn:
@@ -138,15 +139,15 @@ def main(arguments: list[str]) -> int:
             return 0
     match arguments:
         case ["calls" | "two" as mode, kind, count]:
-            os.sched_setaffinity(0, {cpu})
-            call = call_of(kind)
-            result = two(call, int(count), cpu) if mode == "two" else calls(call, int(count))
-        case ["rate", kind, per_second, seconds]:
-            os.sched_setaffinity(0, {cpu})
-            result = rate(call_of(kind), float(per_second), float(seconds))
+            make = partial(calls, call_of(kind), int(count))
+        case ["rate" | "rate2" as mode, kind, per_second, seconds]:
+            share = 1 if mode == "rate" else 2
+            make = partial(rate, call_of(kind), float(per_second) / share, float(seconds))
         case _:
             print("usage: as load.c", file=sys.stderr)
             return 2
+    os.sched_setaffinity(0, {cpu})
+    result = twice(make, cpu) if mode in ("two", "rate2") else make()
     line = json.dumps(result) + "\n"
     if out:
         Path(out).write_text(line)

@@ -103,8 +103,8 @@ def bpftrace_like(
     return Tool(name, steps, stamp=r"(\d+)\s*$", stamp_unit=1e-9, stamp_is_boottime=True)
 
 
-def perf(job: Job, load: Sequence[str], scratch: Path) -> list[Step]:
-    """perf stat to count; perf record and perf script for events."""
+def perf(job: Job, load: Sequence[str], scratch: Path, megabytes: int = 0) -> list[Step]:
+    """perf stat to count; perf record and perf script for events. ``megabytes``: of each CPU's buffer."""
     this = str(program("perf"))
     event = f"syscalls:sys_enter_{job.call}"
     if job is Job.COUNT:
@@ -113,25 +113,25 @@ def perf(job: Job, load: Sequence[str], scratch: Path) -> list[Step]:
     record = [this, "record", "-q", "-a", "-c", "1", "-k", "CLOCK_MONOTONIC", "-o", data, "-e", event]
     if job is Job.REJECT:
         return [Step([*record, "--filter", f"whence=={NEVER}", "--", *load])]
-    if job is Job.PRINT:
-        record += ["-m", f"{BUFFER_MB}M"]
-    elif job is not Job.FIRST:
+    if job not in (Job.PRINT, Job.FIRST):
         return []
+    if megabytes:
+        record += ["-m", f"{megabytes}M"]
     script = [this, "script", "--ns", "-i", data, "-F", "comm,pid,time,event,trace"]
     return [Step([*record, "--", *load]), Step(script)]
 
 
-def trace_cmd(job: Job, load: Sequence[str], scratch: Path) -> list[Step]:
-    """trace-cmd record, then trace-cmd report."""
+def trace_cmd(job: Job, load: Sequence[str], scratch: Path, megabytes: int = 0) -> list[Step]:
+    """trace-cmd record, then trace-cmd report. ``megabytes``: of each CPU's buffer."""
     this = str(program("trace-cmd"))
     data = str(scratch / "trace.dat")
     record = [this, "record", "-C", "mono", "-o", data, "-e", f"syscalls:sys_enter_{job.call}"]
     if job is Job.REJECT:
         return [Step([*record, "-f", f"whence == {NEVER}", "--", *load])]
-    if job is Job.PRINT:
-        record += ["-b", str(BUFFER_MB * 1024)]
-    elif job is not Job.FIRST:
+    if job not in (Job.PRINT, Job.FIRST):
         return []
+    if megabytes:
+        record += ["-b", str(megabytes * 1024)]
     return [Step([*record, "--", *load]), Step([this, "report", "-t", "-i", data])]
 
 
@@ -155,6 +155,15 @@ def nothing(job: Job, _: Sequence[str], __: Path) -> list[Step]:
     return [Step([sys.executable, "-c", f"print('{COMM}')"])] if job is Job.FIRST else []
 
 
+def large(name: str, steps: Callable[[Job, Sequence[str], Path, int], list[Step]]) -> Tool:
+    """A tool with buffers that don't run over, where it prints all events."""
+
+    def with_buffers(job: Job, load: Sequence[str], scratch: Path) -> list[Step]:
+        return steps(job, load, scratch, BUFFER_MB) if job is Job.PRINT else []
+
+    return Tool(f"{name} {BUFFER_MB}M", with_buffers)
+
+
 SECONDS = r"(\d+\.\d{6,9}):"
 
 
@@ -167,20 +176,33 @@ def peers() -> list[Tool]:
         bpftrace_like("bpftrace", [bpftrace]),
         bpftrace_like(f"bpftrace {BUFFER_MB}M", [bpftrace], pages, only=[Job.PRINT]),
         Tool("perf", perf, runs_load_first=True, stamp=SECONDS),
+        large("perf", perf),
         Tool("trace-cmd", trace_cmd, runs_load_first=True, stamp=SECONDS),
+        large("trace-cmd", trace_cmd),
         Tool("ply", ply),
         Tool("bcc trace", bcc_trace),
         Tool("python3 alone", nothing),
     ]
 
 
+PEERS_KIB = {"ftrace": 1408, "perf": 512}
+"""Default buffers of trace-cmd record (the kernel's own: TRACE_BUF_SIZE_DEFAULT, kernel/trace/trace.c) and of
+perf record (kernel.perf_event_mlock_kb less a page), KiB per CPU."""
+
+
 def unitrace(command: str, backends: Sequence[str]) -> list[Tool]:
-    """unitrace, once per backend; `auto` leaves the choice to it."""
+    """unitrace, once per backend; `auto` leaves the choice to it. Where it prints all events, also with its
+    peers' default buffers, which are smaller than its own."""
     words = shlex.split(command)
-    return [
-        bpftrace_like(f"unitrace {name}", words if name == "auto" else [*words, "--backend", name])
-        for name in backends
-    ]
+    tools = []
+    for name in backends:
+        chosen = words if name == "auto" else [*words, "--backend", name]
+        tools.append(bpftrace_like(f"unitrace {name}", chosen))
+        if name in PEERS_KIB:
+            kib = PEERS_KIB[name]
+            small = [*chosen, "--buffer-kib", str(kib)]
+            tools.append(bpftrace_like(f"unitrace {name} {kib}K", small, only=[Job.PRINT]))
+    return tools
 
 
 COUNTS = (
