@@ -87,13 +87,14 @@ class Attached:
         if any(_plan(one).compiled.code.names(NAMES) for one in shares):
             self._names(shares)
         self._rings(shares)
+        progress = self.offer.request.options.progress
         numbered = list(enumerate(shares))
-        for number, one in numbered:
-            if one.clause.probe.kind not in LIFO:
-                self._load(number, one)
-        for number, one in reversed(numbered):
-            if one.clause.probe.kind in LIFO:
-                self._load(number, one)
+        first = [(number, one) for number, one in numbered if one.clause.probe.kind not in LIFO]
+        then = [(number, one) for number, one in reversed(numbered) if one.clause.probe.kind in LIFO]
+        for done, (number, one) in enumerate((*first, *then), 1):
+            self._load(number, one)
+            if progress is not None:
+                progress(done, len(shares))
         self.hanger.finish()
 
     def _scratch(self, compiled: Compiled) -> None:

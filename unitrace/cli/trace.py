@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from unitrace.cli.progress import Progress
 from unitrace.cli.report import note, report, say, warn_lines
 from unitrace.cli.spec import Spec, read_spec
 from unitrace.contract.errors import UnitraceError, UsageError
@@ -102,6 +103,7 @@ def _compiled(source: Spec, given: dict[str, Any], cpid: int) -> Compiled:
         approximate=given["approx"],
         exact_probes=given["exact_probes"],
         pid=given["pid"],
+        progress=None if given["quiet"] else Progress(),
     )
     machine = None
     if given["mask"]:
