@@ -340,6 +340,8 @@ class Trace:
             self._records.extend(Message("warning", note) for note in getattr(attachment, "notes", ()))
             for cause, count in attachment.losses().items():
                 self.stats.losses[cause] = self.stats.losses.get(cause, 0) + count
+        if self._engine is not None:
+            self.stats.losses.update(self._engine.losses)
 
     def _taken(self) -> list[Out]:
         taken = self._records[:]

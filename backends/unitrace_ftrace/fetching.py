@@ -15,7 +15,7 @@ from unitrace.contract.probes import BY_NAME
 from unitrace.contract.types import Enum, Int, Pointer, Str
 from unitrace.kernel import statics
 from unitrace.kernel.arch import Architecture, architecture
-from unitrace.kernel.arguments import Arguments, Value
+from unitrace.kernel.arguments import Arguments, Value, kept_argument
 from unitrace.kernel.current import OF_TASK
 from unitrace.kernel.fetchargs import Unfetchable
 from unitrace.kernel.filters import SHADOWED, filtered
@@ -74,6 +74,8 @@ def _fprobe(machine: Machine, request: Request, clause: Clause) -> tuple[Share, 
     def numbered(site: Site) -> str | None:
         if site.name in ("register", "sarg"):
             raise Unfetchable(f"an fprobe event has no {site.name}", "a kernel with kprobes")
+        if site.name == "entry":
+            return kept_argument(machine, probe, site)
         number: object = site.key
         if site.name == "args":
             number = next((field.offset for field in probe.fields if field.name == site.key), None)
@@ -133,7 +135,7 @@ def needs_eprobe(columns: tuple[Column, ...]) -> bool:
     return any(
         isinstance(one.value, (Text, Load))
         or (isinstance(one.value, Call) and one.value.function == "buf")
-        or (isinstance(one.value, Site) and one.value.name in OF_TASK)
+        or (isinstance(one.value, Site) and one.value.name in _OfFields.by_cpu)
         for one in columns
     )
 
@@ -152,7 +154,9 @@ def eprobe(
 
 
 class _OfFields(Arguments):
-    """Arguments in terms of a tracepoint's fields ("$filename")."""
+    """Arguments in terms of a tracepoint's fields ("$filename"), and of the system call that exits."""
+
+    by_cpu = OF_TASK | {"entry"}
 
     def __init__(self, machine: Machine, probe: Probe, arch: Architecture, fields: dict[str, Field]) -> None:
         super().__init__(machine, probe, arch, self._place)

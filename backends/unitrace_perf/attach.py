@@ -94,6 +94,9 @@ class PerfAttachment:
         online = cpus.online()
         self._files = _allow_files((len(plans) + 2) * len(online) + 64)
         made = [self._made(share, plan) for share, plan in plans]
+        for id in dict.fromkeys(id for _, plan in plans for id in plan.held):
+            held = syscall.attr(syscall.TYPE_TRACEPOINT, id, flags=syscall.DISABLED)
+            self._fds.append(self._opened(held, online[0], "a tracepoint"))
         wanted, task_kib = kib, min(kib, TASK_KIB)
         limit = self.machine.fact("perf.ring_kib")
         if isinstance(limit, int) and limit:  # so that all CPUs get the same, not the first most

@@ -1,10 +1,5 @@
-"""Probes through tracefs: a dynamic event with fetch arguments, opened by its id.
-
-Strings, memory and stack arguments need it. So do the strings that a system call's tracepoint points to: perf
-can't follow a tracepoint's pointer, and an eprobe, which could, never fires for perf (eprobe_register()
-has nothing to do at TRACE_REG_PERF_REGISTER, 5.15 to 7.3). But the call's entry function gets the
-same arguments, in the caller's struct pt_regs, right after the tracepoint, whenever the tracepoint
-fires: ``__x64_sys_openat`` for ``syscalls:sys_enter_openat``, both made by SYSCALL_DEFINE.
+"""Probes through tracefs: a dynamic event with fetch arguments, opened by its id. Strings, memory and stack
+arguments need it.
 """
 
 from __future__ import annotations
@@ -15,13 +10,13 @@ from unitrace.contract.ir import Clause, Probe, Site
 from unitrace.contract.machine import Machine
 from unitrace.contract.offer import Share, share
 from unitrace.contract.probes import BY_NAME
-from unitrace.kernel import arch, fetchargs, functions
+from unitrace.kernel import arch, fetchargs
 from unitrace.kernel.arguments import Arguments, Value
 
 from .columns import FIXED, TRACKED, Unserved
-from .plan import Plan, constants_of, need, pushed, stacks_of, tracked, user_address
+from .plan import Plan, constants_of, pushed, stacks_of, tracked, user_address
 
-__all__ = ["by_event", "function_name", "probe_event", "syscall_entry"]
+__all__ = ["by_event", "function_name", "probe_event"]
 
 
 def probe_event(machine: Machine, clause: Clause) -> Share:
@@ -41,41 +36,19 @@ def function_name(probe: Probe) -> str:
     return f"{probe.scope}:{probe.name}" if probe.scope not in ("", "vmlinux") else probe.name
 
 
-def syscall_entry(machine: Machine, clause: Clause, event: str) -> Share:
-    """The share of a clause on ``syscalls:<event>``, by a kprobe on the call's entry function. Raises
-    Unserved, NotStreamable."""
-    for name in ("perf.kprobe_events", "kprobes.armed"):
-        need(machine.answer(name))
-    if not event.startswith("sys_enter_"):
-        raise Unserved(f"{event} is no system call's entry")
-    architecture = arch.architecture(str(machine.fact("kernel.arch")))
-    function = architecture.syscall_prefix + event.removeprefix("sys_enter_")
-    if not functions.exists(machine, function):
-        raise Unserved(f"this kernel has no function {function}")
-    numbers = {
-        field.name: number
-        for number, field in enumerate(one for one in clause.probe.fields if one.name != "__syscall_nr")
-    }
-    regs = architecture.argument(0)
-
-    def from_regs(site: Site) -> str | None:
-        number = numbers.get(str(site.key)) if site.name == "args" else None
-        if number is None or number >= len(architecture.syscall_arguments):
-            raise fetchargs.Unfetchable(f"{function} gets no {site.key or site.name}")
-        offset = architecture.register_offset(architecture.syscall_arguments[number])
-        return f"+{offset}({regs})"
-
-    arguments = Arguments(machine, clause.probe, architecture, from_regs)
-    return by_event(machine, clause, [(function, arguments)], "p", f"tracefs event on {function}")
-
-
 def by_event(
-    machine: Machine, clause: Clause, places: Sequence[tuple[str, Arguments]], kind: str, how: str
+    machine: Machine,
+    clause: Clause,
+    places: Sequence[tuple[str, Arguments]],
+    kind: str,
+    how: str,
+    only: str = "",
 ) -> Share:
-    """The share of a clause whose event is made at ``places``, with the arguments that each has there.
-    Raises Unserved, NotStreamable."""
+    """The share of a clause whose event is made at ``places``, with the arguments that each has there;
+    ``only``: a filter for the events that are the clause's. Raises Unserved, NotStreamable."""
     first = places[0][1]
     taken, text = pushed(clause, first.naming)
+    text = " && ".join(part for part in (only, text) if part)
     mine = share(clause, accepts=taken, whole=False, how=how)
     stacks, constants = stacks_of(mine.columns), constants_of(machine, clause, mine.columns)
     apart = {name for name, _ in (*stacks, *constants)}

@@ -16,9 +16,9 @@ from unitrace.kernel.current import OF_TASK
 from unitrace.kernel.perf_events import SAMPLED
 
 from . import columns as places
+from .calls import by_call
 from .columns import FIXED, Unserved
 from .counted import COUNTED_MS, COUNTED_NS, counted
-from .events import syscall_entry
 from .plan import Plan, need, pushed, stacks_of, tracked
 from .probing import KERNEL, probe_share
 from .sampling import sampled_share
@@ -28,6 +28,9 @@ __all__ = ["answer"]
 
 EVENT_NS, REJECTED_NS, UPROBE_NS = 670, 164, 13000
 """Measured, ns in the traced task: a sample, an event that the filter drops, a uprobe's trap."""
+
+BY_PROBE = OF_TASK | {"entry"}
+"""Sites of a system call's tracepoint that a probe in its place has."""
 
 _GENERIC = filters.named_fields((), "")
 
@@ -87,11 +90,12 @@ def _tracepoint(machine: Machine, clause: Clause) -> Share:
     try:
         return _by_id(machine, clause, category, event)
     except Unserved as no:
-        memory = isinstance(no.expr, (Text, Load)) or (isinstance(no.expr, Site) and no.expr.name in OF_TASK)
+        expr = no.expr
+        memory = isinstance(expr, (Text, Load)) or (isinstance(expr, Site) and expr.name in BY_PROBE)
         if category != "syscalls" or not memory:
             raise
         try:
-            return syscall_entry(machine, clause, event)
+            return by_call(machine, clause, event)
         except Unserved as other:
             raise Unserved(f"{no.reason}; {other.reason}", other.remedy or no.remedy) from None
 

@@ -31,6 +31,7 @@ class Plan(Record):
     sample. ``stacks``: column to ("kernel" or "user", depth). ``usermode``: whether that is asked for.
     ``filter``: as text. ``comm``, ``tgid``: whether those columns are asked for. ``pid``: only this
     process's events (0: all). ``counted``: the map that the event is, in counting mode (counted.py).
+    ``held``: ids of tracepoints that must have a user, though nothing is read of them (calls.py).
     """
 
     way: str
@@ -57,6 +58,7 @@ class Plan(Record):
     tgid: bool = False
     pid: int = 0
     counted: str = ""
+    held: tuple[int, ...] = ()
 
 
 def stacks_of(columns: tuple[Column, ...]) -> tuple[tuple[str, tuple[str, int]], ...]:

@@ -7,6 +7,7 @@ and say why.
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 from collections.abc import Callable
 from typing import NamedTuple
@@ -370,6 +371,25 @@ CASES = (
         "tracepoint:syscalls:sys_enter_execve /pid != PID && ppid == PID/ { join(args.argv); }",
         worded,
         lines("/bin/true a bc") + ended(),
+    ),
+    Case(
+        "memory behind a map's value, where the call ends",
+        "tracepoint:syscalls:sys_enter_getcwd /pid == PID/ { @b[tid] = args.buf; @n[tid] = args.size; } "
+        'tracepoint:syscalls:sys_exit_getcwd /@b[tid]/ { printf("%d %s\\n", args.ret, str(@b[tid])); '
+        "$b = (uint16 *)@b[tid]; @[*$b, @n[tid] > 100] = count(); delete(@b, tid); delete(@n, tid); }",
+        os.getcwd,
+        lambda: (
+            lines(f"{len(os.getcwd()) + 1} {os.getcwd()}")
+            + ended(f"@[{int.from_bytes(os.getcwd().encode()[:2], 'little')}, true]: 1\n")
+        ),
+    ),
+    Case(
+        "memory behind a map's value, where the function returns",
+        "kprobe:do_sys_openat2 /pid == PID/ { @f[tid] = arg1; } "
+        'kretprobe:do_sys_openat2 /@f[tid]/ { printf("%s\\n", str(@f[tid], 12)); delete(@f, tid); }',
+        opens,
+        lines("/etc/hostna", "/nonexisten", "/nonexisten") + ended(),
+        "kprobe",
     ),
     Case(
         "kernel stacks",

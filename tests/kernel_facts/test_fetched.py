@@ -12,7 +12,7 @@ from unitrace.contract.model import Place
 from unitrace.contract.types import INT64, UINT32, UINT64, Array, Buffer, Int, Pointer, Str, Struct
 from unitrace.kernel.arch import X86_64
 from unitrace.kernel.arguments import Arguments
-from unitrace.kernel.current import pointer, reads_task
+from unitrace.kernel.current import pointer, reads
 from unitrace.kernel.fetchargs import Unfetchable, fetched
 from unitrace.kernel.fetched import FetchedBatch, Rule
 from unitrace.kernel.formats import parse_format
@@ -78,7 +78,7 @@ def known(offset: int = 0x1FB80, cpus: int = 2) -> Machine:
 
 
 def test_the_current_task_is_fetched_for_each_cpu() -> None:
-    assert reads_task(Load(UINT32, TASK, 8)) and not reads_task(ARG)
+    assert reads(Load(UINT32, TASK, 8)) and not reads(ARG)
     assert pointer(known(), 3) == "+129920(@__per_cpu_offset+24)"
     assert pointer(known(-(1 << 30)), 0) == f"-{1 << 30}(@__per_cpu_offset+0)"
     arguments = Arguments(known(), KPROBE, X86_64)

@@ -20,6 +20,7 @@ and its acts are those of its ``sends``, once each time that the clause would ha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from .ir import (
     Act,
@@ -47,7 +48,7 @@ from .types import BOOL, Stack
 
 __all__ = [
     "NotStreamable", "Offer", "Options", "Refusal", "Request", "Sent", "Share",
-    "columns_of", "conjuncts", "join", "maps_used", "share", "statements", "walk",
+    "columns_of", "conjuncts", "join", "maps_used", "rewritten", "share", "statements", "walk",
 ]  # fmt: skip
 
 
@@ -151,10 +152,13 @@ Answered = Offer | Refusal
 
 class NotStreamable(Exception):
     """A clause needs something at the moment of the event that no column can hold: memory read
-    through a variable or a map's value. Only a backend that runs the clause whole can take it."""
+    through a variable or a map's value. Only a backend that runs the clause whole can take it. A refusal
+    for that has ``REASON`` in its reason: the planner may know another way (plan/witness.py)."""
+
+    REASON = "it reads memory through a value that is known only inside the program"
 
     def __init__(self, expr: Expr) -> None:
-        super().__init__("it reads memory through a value that is known only inside the program")
+        super().__init__(self.REASON)
         self.expr = expr
 
 
@@ -186,6 +190,23 @@ def walk(node: object) -> Iterator[Expr]:
         for name in node._fields:
             if name not in ("type", "span", "probe"):
                 yield from walk(getattr(node, name))
+
+
+def rewritten(node: Any, change: Callable[[Expr], Expr | None]) -> Any:
+    """An expression, statement or tuple of them with ``change`` made, outermost first: what it returns stands
+    in an expression's place; None: as it was, but for what is in it."""
+    if isinstance(node, tuple):
+        new = tuple(rewritten(item, change) for item in node)
+        return node if all(one is other for one, other in zip(new, node)) else new
+    if isinstance(node, Expr):
+        changed = change(node)
+        if changed is not None:
+            return changed
+    elif not isinstance(node, Stmt):
+        return node
+    parts = {name: getattr(node, name) for name in node._fields if name not in ("type", "span")}
+    changes = {name: new for name, part in parts.items() if (new := rewritten(part, change)) is not part}
+    return node.replace(**changes) if changes else node
 
 
 def statements(body: tuple[Stmt, ...]) -> list[Stmt]:

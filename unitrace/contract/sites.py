@@ -34,6 +34,9 @@ _ALL = (
     SiteValue("jiffies", "the kernel's jiffies_64", UINT64),
     SiteValue("arg", "argument number key of a function, as a register holds it", INT64),
     SiteValue("sarg", "argument on the stack, number key", INT64),
+    SiteValue(
+        "entry", "argument number key that the call had which ends here, if it wasn't changed since", UINT64
+    ),
     SiteValue("args", "named argument key: Probe.fields says its type"),
     SiteValue("retval", "return value, as the register holds it", INT64),
     SiteValue("register", "register key of the traced context", UINT64),

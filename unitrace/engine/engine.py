@@ -90,6 +90,11 @@ class Engine:
             self._streamed[ordinal] = compiled(residual, columns, stores, self._runtime)
         self._unordered = unordered([one.clause for one in self._streamed.values()], program.maps)
 
+    @property
+    def losses(self) -> Mapping[str, int]:
+        """What clauses couldn't have, by cause."""
+        return self._runtime.lost
+
     # --- begin, end, timers ------------------------------------------------------------------
 
     def begin(self) -> None:

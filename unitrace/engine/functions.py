@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from unitrace.contract.ir import Call
 from unitrace.contract.types import Array, Buffer, Formatted, Stack, Str, Symbol
 
-from .values import cut, encode, is_integer, shape, wrap
+from .values import cut, encode, is_integer, shape, wrap, zero
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -260,6 +260,18 @@ def _address_of(call: Call, runtime: Runtime) -> Made:
     return address_of
 
 
+def _unread(call: Call, runtime: Runtime) -> Made:
+    """Memory at an address that nobody fetched (plan.witness)."""
+    nothing = zero(call.type)
+
+    def unread(address: int) -> Any:
+        if address:
+            runtime.lose("memory behind pointers that weren't the call's arguments any more")
+        return nothing
+
+    return unread
+
+
 _TABLE: dict[str, Callable[[Call, Runtime], Made | None]] = {
     "abs": _abs,
     "address_of": _address_of,
@@ -290,6 +302,7 @@ _TABLE: dict[str, Callable[[Call, Runtime], Made | None]] = {
     "strlen": _strlen,
     "strncmp": _strncmp,
     "strstr": _strstr,
+    "unread": _unread,
     "uptr": _raw,
     "usym": _usym,
 }

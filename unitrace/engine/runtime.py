@@ -39,7 +39,8 @@ class Runtime:
     ``reader``: who reads the kernel for clauses that user space fires (engine.own).
 
     ``to_wall``: nanoseconds from CLOCK_MONOTONIC to CLOCK_REALTIME. A warning is shown the first time at
-    each place; ``repeated`` says at the end how often it came again."""
+    each place; ``repeated`` says at the end how often it came again. ``lost``: what clauses couldn't have,
+    by cause."""
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class Runtime:
         self.own = Own(reader)
         self.started = time.monotonic_ns()
         self.to_wall = time.time_ns() - self.started  # one for the run: differences stay exact
+        self.lost: dict[str, int] = {}
         self._full: dict[str, str] = {}
         self._warned: dict[tuple[str, object], list[object]] = {}
 
@@ -120,6 +122,10 @@ class Runtime:
             text += "\nAdditional Info - helper: map_update_elem, retcode: -7"
             self._full[store.decl.name] = text
         self.warn(text, None, store.decl.name, times)
+
+    def lose(self, cause: str) -> None:
+        """Count a loss."""
+        self.lost[cause] = self.lost.get(cause, 0) + 1
 
     def zero_division(self, clause: Clause) -> Callable[[], int]:
         """What stands for a quotient by zero in ``clause``: 1, and a warning."""

@@ -43,6 +43,10 @@ class Architecture(Record):
         """Where argument ``number`` lies in pt_regs; IndexError where it comes on the stack."""
         return self.offsets[self.arguments[number]]
 
+    def syscall_offset(self, number: int) -> int:
+        """Where argument ``number`` of a system call lies in the caller's pt_regs; IndexError from 6 on."""
+        return self.offsets[self.syscall_arguments[number]]
+
     def register_offset(self, name: str) -> int:
         """Where register ``name`` lies in pt_regs; KeyError where there is none of that name."""
         return self.offsets[self.aliases.get(name, name)]

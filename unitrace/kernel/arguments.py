@@ -11,19 +11,23 @@ from collections.abc import Iterable, Mapping
 from unitrace.contract.ir import Expr, Field, Probe, Site, Text
 from unitrace.contract.machine import Machine
 from unitrace.contract.model import Place
+from unitrace.contract.probes import BY_NAME
 from unitrace.contract.record import Record
 from unitrace.contract.types import Enum, Int
 
 from . import filters
 from .arch import Architecture
-from .current import CPUS_MAX, OF_TASK, expanded, pointer, reads_task
+from .current import CPUS_MAX, OF_TASK, call_argument, expanded, pointer, reads
 from .fetchargs import USER_PROBES, Fetch, Sites, Unfetchable, fetched
 from .fetched import Rule
 
-__all__ = ["Arguments", "Value"]
+__all__ = ["Arguments", "Value", "kept_argument"]
 
 ARGUMENTS_MAX = 128
 """MAX_TRACE_ARGS, kernel/trace/trace_probe.h."""
+
+ENTRIES_KEPT_SINCE = (6, 9)
+"""From then on a return probe keeps arguments from the entry (25f00e40ce79, kernel/trace/trace_probe.c)."""
 
 LAST = "$comm:string"
 """A string that there always is; without its type it is a number in event probes of 6.1."""
@@ -89,8 +93,20 @@ def _length(fields: Mapping[str, Field], name: str, text: str, base: int) -> tup
     return base + at, base + later
 
 
+def kept_argument(machine: Machine, probe: Probe, site: Site) -> str:
+    """The argument ``site`` of a kernel function's call, at its return. Raises Unfetchable."""
+    if probe.kind in USER_PROBES or not BY_NAME[probe.kind].returns:
+        raise Unfetchable(f"{probe.kind} probes don't know what the call was made with")
+    if tuple(machine.fact("kernel.version")) < ENTRIES_KEPT_SINCE:
+        raise Unfetchable("this kernel forgets what a call was made with", "a kernel from 6.9 on")
+    return f"$arg{int(site.key or 0) + 1}"
+
+
 class Arguments:
-    """What one event fetches. ``fields``: name to fetch argument."""
+    """What one event fetches. ``fields``: name to fetch argument. ``by_cpu``: sites that are found by each
+    CPU's own variables."""
+
+    by_cpu = OF_TASK
 
     def __init__(
         self, machine: Machine, probe: Probe, architecture: Architecture, sites: Sites | None = None
@@ -98,7 +114,7 @@ class Arguments:
         self.machine = machine
         self.probe = probe
         self.arch = architecture
-        self.sites = sites
+        self.sites = sites or self._kept
         self.fields: dict[str, str] = {}
         self._by_text: dict[str, str] = {}
         self._values: dict[Expr, Value] = {}
@@ -121,7 +137,7 @@ class Arguments:
     def naming(self, site: Site) -> filters.Named | None:
         """What a filter calls a value: what every event has, or an integer that is fetched."""
         generic = _GENERIC(site)
-        if generic is not None or not isinstance(site.type, (Int, Enum)) or site.name in OF_TASK:
+        if generic is not None or not isinstance(site.type, (Int, Enum)) or site.name in self.by_cpu:
             return generic
         try:
             (name,) = self.value(site).names
@@ -146,7 +162,7 @@ class Arguments:
         if isinstance(expr, Text):
             shorter = int(getattr(expr.limit, "value", expr.type.size))
             limit = max(1, min(expr.type.size, shorter))
-        if not reads_task(expr):
+        if not reads(expr, self.by_cpu):
             one = fetched(expr, self.probe, self.arch, self.sites)
             return Value((self._name(one.text),), (tuple(map(self._name, one.checks)),), one, (), limit)
         if self.probe.kind in USER_PROBES:
@@ -158,7 +174,7 @@ class Arguments:
         if len(cpus) > CPUS_MAX:
             raise Unfetchable(f"the current task is looked up for each CPU, and {len(cpus)} are too many")
         sure = isinstance(expr, Site)
-        if isinstance(expr, Site) and expr.name != "curtask":
+        if isinstance(expr, Site) and expr.name not in ("curtask", "entry"):
             expr = expanded(self.machine, expr)
         names, checks = [], []
         for cpu in cpus:
@@ -168,14 +184,17 @@ class Arguments:
         return Value(tuple(names), tuple(checks), one, cpus, limit)
 
     def _of_cpu(self, cpu: int) -> Sites:
-        current = pointer(self.machine, cpu)
-
         def place(site: Site) -> str | None:
             if site.name == "curtask":
-                return current
-            return self.sites(site) if self.sites else None
+                return pointer(self.machine, cpu)
+            if site.name == "entry" and "entry" in self.by_cpu:
+                return call_argument(self.machine, self.arch, cpu, int(site.key or 0))
+            return self.sites(site)
 
         return place
+
+    def _kept(self, site: Site) -> str | None:
+        return kept_argument(self.machine, self.probe, site) if site.name == "entry" else None
 
     def _name(self, text: str) -> str:
         name = self._by_text.get(text)

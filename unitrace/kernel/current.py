@@ -9,16 +9,17 @@ counts is known from the record's own CPU. x86-64 alone: arm64 keeps it in a reg
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from unitrace.contract.ir import Expr, Load, Site
 from unitrace.contract.machine import Answer, Machine, fact
 from unitrace.contract.offer import walk
 from unitrace.contract.types import UINT32, UINT64, Pointer, Struct, Type
 
+from .arch import Architecture
 from .fetchargs import Unfetchable
 
-__all__ = ["CPUS_MAX", "OF_TASK", "expanded", "pointer", "reads_task"]
+__all__ = ["CPUS_MAX", "OF_TASK", "call_argument", "expanded", "member_offset", "pointer", "reads"]
 
 CPUS_MAX = 16
 """CPUs up to which a value is worth fetching once for each: an event has 128 arguments at most."""
@@ -40,8 +41,8 @@ _PATHS = {
 }
 
 
-@fact("kernel.current_task", "offset of each CPU's pointer to the current task among its variables")
-def _current_task(machine: Machine) -> int | Answer:
+def _variables(machine: Machine, *names: str) -> dict[str, int] | Answer:
+    """Where each CPU's variables ``names`` are among them, by kallsyms; those that there are."""
     if machine.fact("kernel.arch") != "x86_64":
         return Answer(errno.ENOENT, "only x86-64 keeps a pointer to the current task in memory")
     try:
@@ -50,33 +51,65 @@ def _current_task(machine: Machine) -> int | Answer:
     except OSError as error:
         return Answer(error.errno or errno.EIO, f"/proc/kallsyms: {error.strerror}")
     found: dict[str, int] = {}
-    for name in ("current_task", "pcpu_hot", "__per_cpu_offset"):
+    for name in (*names, "__per_cpu_offset"):
         at = text.find(b" %s\n" % name.encode())
         if at >= 0:
             line = text[text.rfind(b"\n", 0, at) + 1 : at]
-            found[name] = int(line.split()[0], 16)
+            value = int(line.split()[0], 16)
+            found[name] = value - (1 << 64) if value >> 63 else value
     base = found.pop("__per_cpu_offset", None)
     if base is None or not found:
         return Answer(errno.ENOENT, "kallsyms lists no variables (CONFIG_KALLSYMS_ALL is off)")
     if not base:
         return Answer(errno.EACCES, "kallsyms hides addresses (kernel.kptr_restrict)")
-    offset = found.get("current_task", found.get("pcpu_hot", 0))
-    return offset - (1 << 64) if offset >> 63 else offset
+    return found
+
+
+@fact("kernel.current_task", "offset of each CPU's pointer to the current task among its variables")
+def _current_task(machine: Machine) -> int | Answer:
+    found = _variables(machine, "current_task", "pcpu_hot")
+    return found if isinstance(found, Answer) else found.get("current_task", found.get("pcpu_hot", 0))
+
+
+@fact("kernel.top_of_stack", "offset of each CPU's pointer to the end of the current task's kernel stack")
+def _top_of_stack(machine: Machine) -> int | Answer:
+    found = _variables(machine, "cpu_current_top_of_stack", "pcpu_hot")
+    if isinstance(found, Answer):
+        return found
+    if "cpu_current_top_of_stack" in found:
+        return found["cpu_current_top_of_stack"]
+    try:
+        return found["pcpu_hot"] + member_offset(machine, "struct pcpu_hot", "top_of_stack")
+    except Unfetchable as error:
+        return Answer(errno.ENOENT, error.reason)
 
 
 def pointer(machine: Machine, cpu: int) -> str:
     """The task that CPU ``cpu`` runs, as a fetch argument of a kernel event. Raises Unfetchable."""
-    offset = machine.fact("kernel.current_task")
+    return _variable(machine, "kernel.current_task", cpu, "the current task")
+
+
+def call_argument(machine: Machine, arch: Architecture, cpu: int, number: int) -> str:
+    """Argument ``number`` of the system call that CPU ``cpu``'s task is in, as a fetch argument of a kernel
+    event: the caller's struct pt_regs is where the task's kernel stack begins (task_pt_regs(), arch/x86/
+    include/asm/processor.h). Raises Unfetchable."""
+    top = _variable(machine, "kernel.top_of_stack", cpu, "the call's arguments")
+    return f"{arch.syscall_offset(number) - 8 * len(arch.offsets):+d}({top})"
+
+
+def _variable(machine: Machine, name: str, cpu: int, what: str) -> str:
+    """The variable of CPU ``cpu`` that the fact ``name`` tells the place of."""
+    offset = machine.fact(name)
     if not isinstance(offset, int):
-        raise Unfetchable(f"the current task can't be had: {offset.reason}", offset.remedy)
+        raise Unfetchable(f"{what} can't be had: {offset.reason}", offset.remedy)
     if not -(1 << 31) <= offset < 1 << 31:
-        raise Unfetchable("the current task can't be had: its place is too far for a probe event")
+        raise Unfetchable(f"{what} can't be had: its place is too far for a probe event")
     return f"{offset:+d}(@__per_cpu_offset+{8 * cpu})"
 
 
-def reads_task(expr: Expr) -> bool:
-    """Whether a value depends on the current task."""
-    return any(isinstance(one, Site) and one.name in OF_TASK for one in walk(expr))
+def reads(expr: Expr, sites: Collection[str] = OF_TASK) -> bool:
+    """Whether a value depends on one of ``sites``."""
+    return any(isinstance(one, Site) and one.name in sites for one in walk(expr))
 
 
 def expanded(machine: Machine, site: Site) -> Expr:
@@ -84,9 +117,9 @@ def expanded(machine: Machine, site: Site) -> Expr:
     made: Expr = Site(UINT64, "curtask")
     path = _PATHS[site.name]
     for (struct, member), last in zip(path, _ends(len(path))):
-        offset = _offset(machine, struct, member)
+        at = member_offset(machine, struct, member)
         of: Type = (UINT64 if site.name == "cgroup" else UINT32) if last else Pointer(Struct(struct, 0))
-        made = Load(of, made, offset, "kernel")
+        made = Load(of, made, at, "kernel")
     return made
 
 
@@ -95,7 +128,8 @@ def _ends(count: int) -> Iterator[bool]:
         yield number == count - 1
 
 
-def _offset(machine: Machine, struct: str, member: str) -> int:
+def member_offset(machine: Machine, struct: str, member: str) -> int:
+    """Where ``member`` is in a struct of the kernel's, by BTF. Raises Unfetchable."""
     from . import btf
 
     found = btf.struct(machine, struct)

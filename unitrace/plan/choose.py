@@ -17,6 +17,7 @@ from unitrace.contract.offer import NotStreamable, Offer, Options, Refusal, Requ
 from unitrace.contract.record import Record
 from unitrace.plan.groups import by_engine, components, keepable, maps_used, resident
 from unitrace.plan.show import plain, texts
+from unitrace.plan.witness import witnessed
 
 __all__ = ["Answers", "NoBackend", "Part", "Plan", "ask", "choose", "request"]
 
@@ -91,13 +92,27 @@ def ask(request: Request, backends: Iterable[Backend], machine: Machine, ask_all
         found = best(tuple(answers), Options())
         if found is not None and found.cost <= backend.cost and not ask_all:
             break
-        try:
-            answers.append(backend.offer(machine, request))
-        except NotStreamable as error:
-            answers.append(Refusal(backend.name, str(error)))
-        except BackendError as error:
-            answers.append(Refusal(backend.name, error.message, error.remedy))
+        answers.append(_answer(backend, machine, request))
     return tuple(answers)
+
+
+def _answer(backend: Backend, machine: Machine, request: Request) -> Offer | Refusal:
+    """What one backend says; where it can't read memory through a map's value, perhaps by witness."""
+    try:
+        answer: Offer | Refusal = backend.offer(machine, request)
+    except NotStreamable as error:
+        answer = Refusal(backend.name, str(error))
+    except BackendError as error:
+        answer = Refusal(backend.name, error.message, error.remedy)
+    if isinstance(answer, Offer) or NotStreamable.REASON not in answer.reason:
+        return answer
+    by_witness = witnessed(request)
+    if by_witness is None:
+        return answer
+    other = _answer(backend, machine, by_witness)
+    if isinstance(other, Offer):
+        return other
+    return answer.replace(reason=f"{answer.reason}; {other.reason}", remedy=other.remedy)
 
 
 def best(answers: Answers, options: Options) -> Offer | None:
