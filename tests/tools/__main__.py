@@ -20,7 +20,7 @@ import unitrace
 from tests.without import command
 
 from .catalogue import CASES
-from .page import Table, write
+from .page import Table, line, write
 from .run import Result, Tracer, run
 
 FINE = ("equal", "nothing", "alone", "refused", "not here")
@@ -29,13 +29,13 @@ FINE = ("equal", "nothing", "alone", "refused", "not here")
 def main() -> int:
     """0 where every tool that ran gave the reference's answer."""
     args = _parser().parse_args()
-    tracers = _tracers(args.peer, args.backends.split(","), args.without)
+    tracers = lineup(args.peer, args.backends.split(","), args.without)
     table = Table(_title(tracers), _facts(args.peer), [one.name for one in tracers])
     print(table.head(), end="", flush=True)
     for name in args.tools.split(",") if args.tools else CASES:
         result = run(CASES[name], tracers, args.directory)
         table.rows.append(_row(result))
-        print("| " + " | ".join(table.rows[-1]) + " |", flush=True)
+        print(line(table.rows[-1]), flush=True)
         if args.verbose:
             _explain(result)
     print(f"\n{table.counts()}")
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _tracers(peer: str, backends: Sequence[str], without: str) -> list[Tracer]:
+def lineup(peer: str, backends: Sequence[str], without: str) -> list[Tracer]:
     """The reference first: the peer, else the first backend; outside of what the others do ``without``."""
     ours = [sys.executable, "-m", "unitrace", "--no-warnings", "--backend"]
     first = []
@@ -101,10 +101,10 @@ def _explain(result: Result) -> None:
         if result.verdict(at) != "equal":
             for text in (ran.said, *result.views[at][:12]):
                 sys.stderr.writelines(
-                    f"    {result.tool} {ran.name}: {line}\n" for line in text.splitlines()[:8]
+                    f"    {result.tool} {ran.name}: {one}\n" for one in text.splitlines()[:8]
                 )
     if any(result.verdict(at) == "different" for at in range(len(result.ran))):
-        sys.stderr.writelines(f"    reference: {line}\n" for line in result.views[0][:12])
+        sys.stderr.writelines(f"    reference: {one}\n" for one in result.views[0][:12])
 
 
 if __name__ == "__main__":

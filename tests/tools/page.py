@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["Table", "write"]
+__all__ = ["Table", "line", "write"]
 
 HEAD = """# bpftrace's tools, beside bpftrace
 
@@ -49,24 +49,23 @@ class Table:
         """The section down to the table's first row."""
         columns = ["tool", *self.tracers, "lines", ""]
         rule = "|" + "---|" * len(columns)
-        return f"## {self.title}\n\n{self.facts}\n\n{_line(columns)}\n{rule}\n"
+        return f"## {self.title}\n\n{self.facts}\n\n{line(columns)}\n{rule}\n"
 
     def counts(self) -> str:
         """A line a tracer: how many of its verdicts are what."""
-        lines = []
+        text = ""
         for at, name in enumerate(self.tracers, 1):
-            count = Counter(row[at] for row in self.rows)
-            lines.append(
-                f"- {name}: " + ", ".join(f"{number} {word}" for word, number in count.most_common())
-            )
-        return "\n".join(lines) + "\n"
+            counts = Counter(row[at] for row in self.rows).most_common()
+            text += f"- {name}: {', '.join(f'{number} {word}' for word, number in counts)}\n"
+        return text
 
     def text(self) -> str:
         """The whole section."""
-        return self.head() + "".join(f"{_line(row)}\n" for row in self.rows) + f"\n{self.counts()}"
+        return self.head() + "".join(f"{line(row)}\n" for row in self.rows) + f"\n{self.counts()}"
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
+    """A row of a table in Markdown."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
