@@ -70,6 +70,7 @@ class Compiled:
     ``probes``: leave out clauses at other probes than those whose name it finds. ``ask_all``: also
     ask the backends that can't be better any more, to explain the choice. ``unsafe``: whether
     system(), signal() and their like pass the check, and kernel functions that aren't said to be traceable.
+    ``debug``: folders where programs' separate debug files may be.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Compiled:
         probes: re.Pattern[str] | None = None,
         ask_all: bool = False,
         unsafe: bool = True,
+        debug: Sequence[str] = (),
     ) -> None:
         from unitrace.lang import compile_text
 
@@ -100,6 +102,7 @@ class Compiled:
             exact_probes=options.exact_probes,
             unsafe=unsafe,
             unlisted=unsafe,
+            debug=debug,
         )
         self.warnings = compiled.warnings
         program = compiled.program

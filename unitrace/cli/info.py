@@ -25,7 +25,7 @@ def info() -> str:
         "Build": {
             "version": f"v{__version__}",
             "bcc library path resolution": True,
-            "libdw (DWARF support)": False,
+            "libdw (DWARF support)": True,
             "dwunwind (DWARF stack unwinding)": False,
             "blazesym (advanced symbolization)": False,
         },
@@ -36,7 +36,7 @@ def info() -> str:
             "get_tai_ns": True,
             "lookup_percpu_elem": True,
             "jiffies64": True,
-            "get_func_ip": functions,
+            "get_func_ip": functions or works("bpf.func_ip"),
             "probe_read_kernel": works("bpf.read_kernel"),
             "dpath": False,
             "skboutput": False,
@@ -47,8 +47,8 @@ def info() -> str:
             "kprobe_multi": works("bpf.kprobe_multi"),
             "kprobe_session": False,
             "uprobe_multi": works("bpf.uprobe_multi"),
-            "fentry": functions,
-            "iter": False,
+            "fentry": functions or works("bpf.fentry"),
+            "iter": works("bpf.iter"),
         },
     }
     lines = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -30,8 +31,14 @@ def command(patterns: tuple[str, ...], backend: str | None, pid: int, verbose: b
     return show(",".join(patterns), backend, pid, verbose)
 
 
-def show(patterns: str, backend: str | None = None, pid: int = 0, verbose: bool = False) -> int:
-    """Print the list; the exit status."""
+def show(
+    patterns: str,
+    backend: str | None = None,
+    pid: int = 0,
+    verbose: bool = False,
+    debug: Sequence[str] = (),
+) -> int:
+    """Print the list; the exit status. ``debug``: folders where programs' debug files may be."""
     machine = Machine()
     patterns = patterns or "*"
     if patterns.endswith(".bt") and ":" not in patterns and not os.path.exists(patterns):
@@ -42,7 +49,7 @@ def show(patterns: str, backend: str | None = None, pid: int = 0, verbose: bool 
     if backend:
         found = iter(Plugins().backend(backend).probes(machine, patterns))
     else:
-        found = listing(machine, patterns, pid, verbose)
+        found = listing(machine, patterns, pid, verbose, debug)
     problem = ""
     lines: list[str] = []
     count = 0

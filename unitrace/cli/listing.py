@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase, translate
 
 from unitrace.contract.backend import Listed
@@ -24,12 +24,14 @@ WILD = re.compile(r"[*?\[]")
 IN_FILES = ("uprobe", "uretprobe", "usdt")
 
 
-def listing(machine: Machine, patterns: str, pid: int = 0, arguments: bool = False) -> Iterator[Listed]:
+def listing(
+    machine: Machine, patterns: str, pid: int = 0, arguments: bool = False, debug: Sequence[str] = ()
+) -> Iterator[Listed]:
     """What matches any of ``patterns`` (commas part them), type after type.
 
     A pattern is TYPE:TARGET, either with wildcards; a word without a colon is looked for in all
     that the kernel has; "struct NAME" gives its definition. ``pid``: whose files are looked into
-    where none is named. ``arguments``: find them out too.
+    where none is named. ``arguments``: find them out too; ``debug``: where programs' debug files may be.
     """
     for pattern in patterns.split(","):
         pattern = pattern.strip()
@@ -43,7 +45,7 @@ def listing(machine: Machine, patterns: str, pid: int = 0, arguments: bool = Fal
             if colon and not fnmatchcase(kind, wanted):
                 continue
             if kind in IN_FILES:
-                found = _in_files(kind, target if colon else "*", pid)
+                found = _in_files(kind, target if colon else "*", pid, debug if arguments else None)
             else:
                 found = source(machine, kind, target if colon else "*", arguments)
             yield from found if colon else (one for one in found if matches(one.label))
@@ -126,24 +128,29 @@ def _plain(machine: Machine, kind: str, target: str, arguments: bool) -> Iterato
         yield Listed(kind)
 
 
-def _in_files(kind: str, target: str, pid: int) -> Iterator[Listed]:
+def _in_files(kind: str, target: str, pid: int, debug: Sequence[str] | None) -> Iterator[Listed]:
     from unitrace.kernel.elf import symbols
     from unitrace.kernel.usdt import probes
 
+    info = None
     file, _, name = target.partition(":")
     for shown, path in _files(file, pid):
         try:
             if kind == "usdt":
-                found = {f"{one.provider}:{one.name}" for one in probes(path)}
+                found = {f"{one.provider}:{one.name}": 0 for one in probes(path)}
                 wanted = name if ":" in name else f"*:{name or '*'}" if name != "*" else "*"
             else:
-                found = {one.name for one in symbols(path) if one.is_func}
+                found = {one.name: one.address for one in symbols(path) if one.is_func}
                 wanted = name.partition("+")[0] or "*"
+                if debug is not None and kind == "uprobe":
+                    from unitrace.kernel.debuginfo import DebugInfo
+
+                    info = DebugInfo(path, debug)
         except (OSError, ValueError):
             continue  # a map of something else than a program
         for one in sorted(found):
             if fnmatchcase(one, wanted):
-                yield Listed(f"{kind}:{shown}:{one}")
+                yield Listed(f"{kind}:{shown}:{one}", info.declared(found[one]) if info is not None else ())
 
 
 def _files(file: str, pid: int) -> list[tuple[str, str]]:

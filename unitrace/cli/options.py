@@ -101,6 +101,7 @@ OPTIONS = (
     Option(("-d", "--debug"), "stages", "STAGE", "Print a stage: ast, ir, bpf or all.", (), many=True),
     Option(("--no-warnings",), "no_warnings", "", "Silence warnings.", False),
     Option(("--traceable-functions",), "functions", "FILE", "The kernel functions that can be traced."),
+    Option(("--debuginfo",), "debug", "FOLDER", "Where debug files of programs may be.", (), many=True),
     Option(("--probe-filter",), "probe_filter", "REGEX", "Only probes whose name it finds.", None, _pattern),
     Option(("--mask",), "mask", "FACT", "Plan as if the machine lacked FACT.", (), many=True),
     Option(("--mode",), "mode", "MODE", "test or bench: run the probes of that kind.", None, _mode),
@@ -110,7 +111,6 @@ OPTIONS = (
     Option(("--info",), "informing", "", "What is there (see also: unitrace backends).", False),
     # bpftrace's, which its scripts pass and which change nothing here
     Option(("--verify-llvm-ir",), "no_llvm", "", "", False),  # there is no LLVM
-    Option(("--debuginfo",), "no_debuginfo", "PATH", "", (), many=True),  # found beside the file
     Option(("--dwarf-pid",), "no_dwarf_pid", "PID", "", (), many=True),  # mappings are read at the stack
     Option(("--usdt-file-activation",), "no_activation", "", "", False),  # the kernel counts semaphores
     Option(("-k",), "no_helper_errors", "", "", False),  # no helpers; a full map always says so

@@ -59,7 +59,7 @@ def _list(spec: tuple[str, ...], given: dict[str, Any]) -> int:
         except UnitraceError as error:
             report(error, source.origin)
             return error.exit_status
-    show(patterns, given["backend"], given["pid"], given["verbose"])
+    show(patterns, given["backend"], given["pid"], given["verbose"], given["debug"])
     return 0  # as bpftrace's -l, matches or none
 
 
@@ -124,6 +124,7 @@ def _compiled(source: Spec, given: dict[str, Any], cpid: int) -> Compiled:
         machine=machine,
         probes=given["probe_filter"],
         unsafe=given["unsafe"],
+        debug=given["debug"],
     )
     for failed in plugins.failures():
         note(f"plugin {failed.entry.name} failed to load: {failed.failure}")

@@ -64,7 +64,7 @@ X86_64 = Architecture(
     8,  # the return address comes first
     "__x64_sys_",
     ("di", "si", "dx", "r10", "r8", "r9"),
-    {f"r{name}": name for name in ("ax", "bx", "cx", "dx", "si", "di", "bp", "sp", "ip")},
+    {**{f"r{name}": name for name in ("ax", "bx", "cx", "dx", "si", "di", "bp", "sp", "ip")}, "pc": "ip"},
 )
 
 AARCH64 = Architecture(

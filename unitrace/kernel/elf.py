@@ -23,6 +23,7 @@ _SEGMENT = struct.Struct("<IIQQQQQQ")
 _SYMBOL = struct.Struct("<IBBHQQ")
 
 _PT_LOAD, _SHT_SYMTAB, _SHT_DYNSYM, _SHT_NOBITS = 1, 2, 11, 8
+_SHF_COMPRESSED = 0x800
 _FUNCTIONS = (2, 10)  # STT_FUNC, STT_GNU_IFUNC
 _DATA = (0, 1)  # STT_NOTYPE, STT_OBJECT
 
@@ -38,7 +39,8 @@ class Symbol(Record):
 
 
 class Section(Record):
-    """One section: ``offset`` and ``size`` in the file, ``link`` to another, ``type`` SHT_*."""
+    """One section: ``offset`` and ``size`` in the file, ``link`` to another; ``type``: SHT_*, ``flags``:
+    SHF_*."""
 
     name: str
     type: int
@@ -46,6 +48,7 @@ class Section(Record):
     offset: int
     size: int
     link: int
+    flags: int = 0
 
 
 class Elf:
@@ -69,7 +72,10 @@ class Elf:
             return []
         raw = [_SECTION.unpack_from(self.data, start + n * width) for n in range(number)]
         strings = raw[names][4] if names < len(raw) else 0
-        return [Section(self._text(strings + one[0]), one[1], one[3], one[4], one[5], one[6]) for one in raw]
+        return [
+            Section(self._text(strings + name), kind, address, offset, size, link, flags)
+            for name, kind, flags, address, offset, size, link, *_ in raw
+        ]
 
     def _text(self, at: int) -> str:
         return self.data[at : self.data.find(b"\0", at)].decode(errors="replace")
@@ -90,10 +96,12 @@ class Elf:
         return next((one for one in self.sections if one.name == name), None)
 
     def content(self, section: Section) -> bytes:
-        """A section's bytes; b"" where the file has none (.bss)."""
-        return (
-            b"" if section.type == _SHT_NOBITS else self.data[section.offset : section.offset + section.size]
-        )
+        """A section's bytes; b"" where the file has none (.bss). ValueError where they are packed by
+        something that Python doesn't know."""
+        if section.type == _SHT_NOBITS:
+            return b""
+        found = self.data[section.offset : section.offset + section.size]
+        return _unpacked(found) if section.flags & _SHF_COMPRESSED else found
 
     def file_offset(self, address: int) -> int | None:
         """Where in the file the byte at ``address`` lies; None outside of what is loaded."""
@@ -151,6 +159,18 @@ class Elf:
                         size,
                         info & 15,
                     )
+
+
+def _unpacked(data: bytes) -> bytes:
+    """What a section with SHF_COMPRESSED holds: a header (Elf64_Chdr) says how, and how much."""
+    if data[:4] != b"\1\0\0\0":
+        raise ValueError("a section is packed, and not by zlib")
+    import zlib
+
+    try:
+        return zlib.decompress(data[24:])
+    except zlib.error as error:
+        raise ValueError(f"a packed section: {error}") from None
 
 
 def _map(path: str) -> mmap.mmap:

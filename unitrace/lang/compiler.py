@@ -49,17 +49,18 @@ def compile_text(
     exact_probes: bool = False,
     unsafe: bool = True,
     unlisted: bool = False,
+    debug: Sequence[str] = (),
     name: str = "stdin",
 ) -> Compiled:
     """The IR of a program's text. Raises SpecError, with further ones in ``others``.
 
     ``positional``: the words behind the program (``$1``, and ``--name=value`` for getopt). ``pid``: user
     probes' files are looked up as that process sees them. ``unlisted``: kernel functions are taken that
-    aren't in the list of those that can be traced.
+    aren't in the list of those that can be traced. ``debug``: folders where separate debug files may be.
     """
     try:
         tree = parse(text, name)
-        unit = Unit(Source(text, name), machine, positional, cpid, unsafe)
+        unit = Unit(Source(text, name), machine, positional, cpid, unsafe, debug)
         return Compiler(unit, tree, Resolver(unit, pid, exact_probes, unlisted)).compiled()
     except RecursionError:
         raise SpecError("the program is nested too deeply", source=text) from None

@@ -237,6 +237,12 @@ class Builtins(Memory):
             return self.fault(
                 "Cannot read function parameters", node, f"no BTF for {self.probe.name}: use arg0, arg1, ..."
             )
+        if kind == "uprobe":
+            return self.fault(
+                "Cannot read function parameters",
+                node,
+                f"no debug information about {self.probe.name}: use arg0, arg1, ...",
+            )
         remedy = "use arg0, arg1, ..." if kind in _WITH_ARGS else ""
         return self.fault(f"The args builtin can not be used with '{kind}' probes", node, remedy)
 

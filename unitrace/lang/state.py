@@ -86,6 +86,7 @@ class Unit:
         positional: Sequence[str] = (),
         cpid: int = 0,
         unsafe: bool = True,
+        debug: Sequence[str] = (),
     ) -> None:
         self.source = source
         self.machine = machine
@@ -95,7 +96,7 @@ class Unit:
         self.cpid = cpid
         self.unsafe = unsafe
         self.config: dict[str, int | bool | bytes | str] = {}
-        self.types = TypeNames(machine)
+        self.types = TypeNames(machine, debug)
         self.macros: dict[tuple[str, int], ast.Macro] = {}
         self.macro_names: dict[str, ast.Macro] = {}
         self.maps: dict[str, MapInfo] = {}

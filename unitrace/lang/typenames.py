@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
 from unitrace.contract.machine import Machine
 from unitrace.contract.types import (
     BOOL,
@@ -19,6 +22,9 @@ from unitrace.contract.types import (
 )
 
 from .rules import smallest
+
+if TYPE_CHECKING:
+    from unitrace.kernel.debuginfo import DebugInfo
 
 __all__ = ["TypeNames", "bare"]
 
@@ -62,15 +68,18 @@ TASK = "struct task_struct"
 
 
 class TypeNames:
-    """Finds types. ``structs``, ``typedefs``, ``enums``, ``constants``: what the program's C text defines."""
+    """Finds types. ``structs``, ``typedefs``, ``enums``, ``constants``: what the program's C text defines.
+    ``files``: programs whose functions are probed; ``folders``: where their debug files may be."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, folders: Sequence[str] = ()) -> None:
         self.machine = machine
+        self.folders = folders
+        self.files: dict[str, DebugInfo | None] = {}
         self.structs: dict[str, Struct] = {}
         self.typedefs: dict[str, Type] = {}
         self.enums: dict[str, Enum] = {}
         self.constants: dict[str, tuple[Type, int]] = {}
-        self._kernel: dict[str, Struct | None] = {}
+        self._others: dict[str, Struct | None] = {}
 
     def plain(self, name: str) -> Type | None:
         """The type of a name as in C: ``unsigned long``, ``struct file``, ``pid_t``; None where unknown."""
@@ -113,18 +122,37 @@ class TypeNames:
         return found
 
     def struct(self, name: str) -> Struct | None:
-        """A struct or union by its full name, with its members; the program's own before the kernel's."""
+        """A struct or union by its full name, with its members; the program's own before the kernel's, and
+        these before those of the programs that are probed."""
         if name in self.structs:
             return self.structs[name]
-        if name not in self._kernel:
-            self._kernel[name] = self._btf_struct(name)
-        return self._kernel[name]
+        if name not in self._others:
+            self._others[name] = self._btf_struct(name) or self._debug_struct(name, self.files)
+        return self._others[name]
 
     def complete(self, of: Struct) -> Struct:
         """A struct with its members: those of kernel structs are looked up when they are needed."""
         if of.members or not of.name:
             return of
+        if of.name not in self.structs:
+            giver = [path for path, info in self.files.items() if info is not None and info.gave(of)]
+            found = self._debug_struct(of.name, giver)
+            if found is not None:
+                return found
         return self.struct(of.name) or of
+
+    def debug(self, path: str) -> DebugInfo | None:
+        """The debug information of a program; None where it has none that can be read."""
+        found = self.files.get(path)
+        if found is None:
+            from unitrace.kernel.debuginfo import DebugInfo
+
+            try:
+                found = DebugInfo(path, self.folders)
+            except (OSError, ValueError):
+                return None
+            self.files[path] = found
+        return found
 
     def undefined(self, name: str) -> str:
         """Why the struct ``name`` isn't known, and what would help."""
@@ -143,6 +171,17 @@ class TypeNames:
         from unitrace.kernel import btf
 
         return btf.struct(self.machine, name)
+
+    def _debug_struct(self, name: str, paths: Iterable[str]) -> Struct | None:
+        for path in list(paths):
+            info = self.debug(path)
+            try:
+                found = info.struct(name) if info is not None else None
+            except ValueError:  # DWARF that isn't known, or damaged
+                continue
+            if found is not None:
+                return found
+        return None
 
     def _typedef(self, name: str) -> Type | None:
         return self.struct(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from unitrace.contract.errors import ProbeError, UnitraceError
-from unitrace.contract.ir import Probe
+from unitrace.contract.ir import Field, Probe
 from unitrace.contract.probes import BY_NAME
 
 from .lexer import decode_number
@@ -23,8 +23,8 @@ class UserProbes(Places):
     def _uprobe(self, kind: str, rest: list[str]) -> list[Probe]:
         if len(rest) == 3 and rest[1] in ("cpp", "c"):
             rest = [rest[0], rest[2]]
-        if len(rest) == 1 and "@" in rest[0]:
-            raise self.error("a place in the source (FILE@LINE) is not supported", "name a function")
+        if rest and "@" in rest[0] and len(rest) in (2, 3):
+            return [self.source_line(kind, rest)]
         if len(rest) == 1 and self.pid and rest[0]:
             rest = [f"/proc/{self.pid}/exe", rest[0]]
         self.count(kind, rest, 2, 2)
@@ -76,6 +76,31 @@ class UserProbes(Places):
             raise self.error(f"Offset outside the function bounds ('{name}' size is {found.size})")
         return [self.user(kind, file, path, name, offset, found.offset_in_file + offset)]
 
+    def source_line(self, kind: str, rest: list[str]) -> Probe:
+        """``FILE@SOURCE:LINE[:COLUMN]``, by the line table of its debug information."""
+        file, _, source = rest[0].rpartition("@")
+        if kind != "uprobe":
+            raise self.error(f"{kind} can not be attached to a line of the source")
+        path, label = self.file(file), f"{kind}:{':'.join(rest)}"
+        try:
+            line, column = (decode_number(one) for one in (*rest[1:], "0")[:2])
+        except ValueError as error:
+            raise self.error(f"Invalid line or column: {error}") from None
+        info = self.unit.types.debug(path)
+        if info is None or info.sections is None:
+            raise self.error(
+                f"No debug information in {file}", "compile with -g, or name its place: --debuginfo"
+            )
+        try:
+            address = info.line(source, line, column)
+        except ValueError as error:
+            raise self.error(str(error)) from None
+        if address is None:
+            raise self.error(f"Unable to map '{source}:{':'.join(rest[1:])}' to address")
+        return self.made(
+            kind, label, scope=path, name=":".join((source, *rest[1:])), address=self.at(path, address)
+        )
+
     def file(self, name: str) -> str:
         """The absolute path of a program or library."""
         from unitrace.kernel import elf
@@ -105,7 +130,20 @@ class UserProbes(Places):
         """A probe on a user function."""
         place = f"+{offset}" if offset else ""
         label = f"{kind}:{file}:{name}{place}"
-        return self.made(kind, label, scope=path, name=name, offset=offset, address=address)
+        self.unit.types.files.setdefault(path, None)
+        fields = self.debugged(path, address) if kind == "uprobe" and self.typed and not offset else ()
+        return self.made(kind, label, scope=path, name=name, offset=offset, address=address, fields=fields)
+
+    def debugged(self, path: str, offset: int) -> tuple[Field, ...]:
+        """The arguments of the function at ``offset`` in a file, by its debug information."""
+        from unitrace.kernel.elf import loaded_at
+
+        info = self.unit.types.debug(path)
+        address = loaded_at(path, offset) if info is not None else None
+        try:
+            return info.arguments(address) if info is not None and address is not None else ()
+        except ValueError:  # DWARF that isn't known, or damaged
+            return ()
 
     def wild_symbols(self, kind: str, file: str, path: str, pattern: str) -> list[Probe]:
         """All functions of a file that match."""
