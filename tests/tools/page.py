@@ -18,7 +18,7 @@ lines, modulo times and latencies; of tools that print only distributions, their
 | | |
 |---|---|
 | equal | the same lines |
-| nothing | neither printed anything |
+| nothing | neither printed anything: a tool that leaves out the probes that this kernel hasn't |
 | not here | the tool names a probe, or a member of a struct, that this kernel hasn't |
 | refused | the tracer says that it can't, and why |
 | alone | the first tracer failed; this one ran |

@@ -112,12 +112,12 @@ def run(case: Case, tracers: Sequence[Tracer], directory: str) -> Result:
         late = [one.name for one, done in zip(tracers, ready) if not done]
         if late:
             result.missing = f"{', '.join(late)} not ready within {PATIENCE:.0f} s"
-        if not result.missing:
+        running = [process for process, _, _ in started if process.poll() is None]
+        if running and not result.missing:
             result.missing = _work(case)
-        time.sleep(1.0)
-        for process, _, _ in started:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
+            time.sleep(1.0)
+        for process in running:
+            process.send_signal(signal.SIGINT)
         for one, (process, output, said) in zip(tracers, started):
             status = _ended(process)
             result.ran.append(Ran(one.name, _text(output), _text(said), status))
