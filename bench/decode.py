@@ -107,6 +107,7 @@ def kept_rings(name: str, attachment: Any) -> list[Kept]:
     """The attachment's rings, replaced by such as keep their bytes."""
     rings: list[Kept]
     if name == "ftrace":
+        attachment._reader._collector = None
         attachment._reader.rings = rings = [Kept(name, ring) for ring in attachment._reader.rings]
     elif name == "perf":
         attachment._rings = rings = [Kept(name, ring) for ring in attachment._rings]

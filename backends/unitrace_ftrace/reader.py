@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from unitrace.contract.errors import BackendError
 from unitrace.contract.model import Batch, Place
+from unitrace.kernel.collector import Collector
 from unitrace.kernel.fetched import Rule
 
 from .batch import RingBatch
@@ -46,13 +47,14 @@ class Ring:
     """One CPU's ring buffer, read without waiting. ``scratch``: SMALL pages that all rings may share: what
     is read there is copied out at once."""
 
-    __slots__ = ("_fd", "_first", "_pieces", "cpu", "layout", "limit")
+    __slots__ = ("_fd", "_first", "_pieces", "cpu", "layout", "limit", "size")
 
     def __init__(self, path: str, cpu: int, layout: PageLayout, buffer_kib: int, scratch: bytearray) -> None:
         self.cpu = cpu
         self.layout = layout
+        self.size = buffer_kib << 10
         # twice the ring, so that a ring that fills as fast as we read can't keep us here for ever
-        self.limit = max(2 * (buffer_kib << 10), 4 * SMALL * layout.size)
+        self.limit = max(2 * self.size, 4 * SMALL * layout.size)
         self._fd = os.open(
             f"{path}/per_cpu/cpu{cpu}/trace_pipe_raw", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
         )
@@ -146,7 +148,7 @@ TID, PROCESS = "\0tid", "\0pid"
 class Reader:
     """Turns the rings' pages into batches. ``streams``: event id to the clauses that want it."""
 
-    __slots__ = ("_waiting", "follower", "lost", "rings", "since", "stacks", "streams")
+    __slots__ = ("_collector", "_waiting", "follower", "lost", "rings", "since", "stacks", "streams")
 
     def __init__(
         self, rings: list[Ring], streams: Mapping[int, list[Stream]], follower: Follower | None = None
@@ -158,6 +160,7 @@ class Reader:
         self.since = 0
         self.lost = 0
         self._waiting: list[tuple[int, bytes, Walked]] = []
+        self._collector: Collector | None = None
 
     def read(self) -> Iterator[Batch]:
         """A batch for each clause, CPU and pass in which it had events."""
@@ -196,12 +199,15 @@ class Reader:
 
     def close(self) -> None:
         """Close the rings."""
+        if self._collector is not None:
+            self._collector.stop()
         for ring in self.rings:
             ring.close()
 
     def _take(self, into: list[tuple[int, bytes, Walked]]) -> None:
-        for ring in self.rings:
-            raw = ring.drain()
+        if self._collector is None:
+            self._collector = Collector([ring.drain for ring in self.rings], self.rings[0].size)
+        for ring, raw in zip(self.rings, self._collector.take()):
             if not raw:
                 continue
             walked = decoded(memoryview(raw), ring.layout)

@@ -18,6 +18,7 @@ from unitrace.contract.model import Batch, Losses, Place, Snapshot
 from unitrace.contract.offer import Offer, Share
 from unitrace.kernel import cpus
 from unitrace.kernel.closing import close_behind, close_now
+from unitrace.kernel.collector import Collector
 from unitrace.kernel.fetched import Rule
 from unitrace.kernel.perf_events import perf_event_open, threads
 
@@ -63,6 +64,7 @@ class PerfAttachment:
         self._armed: list[int] = []  # what start() enables
         self._rings: list[Ring] = []
         self._task_rings: list[Ring] = []
+        self._collector: Collector | None = None
         self._dynamic: DynamicEvents | None = None
         self._files: tuple[int, int] | None = None  # the limit on open files that was before
         self._profiled: dict[str, int] = {}
@@ -244,7 +246,9 @@ class PerfAttachment:
 
     def read(self) -> Iterator[Batch]:
         # Samples first: whatever named a task before its sample is then in the other rings.
-        taken = [(ring, ring.take()) for ring in self._rings]
+        if self._collector is None:
+            self._collector = Collector([ring.take for ring in self._rings], self._rings[0].size)
+        taken = self._collector.take()
         follower = self._decoder.follower
         if follower:
             upto = time.monotonic_ns()
@@ -252,7 +256,8 @@ class PerfAttachment:
             for ring in self._task_rings:
                 told += self._decoder.tasks(ring.take(), ring.cpu)
             follower.feed(told, upto)
-        return iter([one for ring, data in taken if data for one in self._decoder.batches(data, ring.cpu)])
+        made = self._decoder.batches
+        return iter([one for ring, data in zip(self._rings, taken) if data for one in made(data, ring.cpu)])
 
     def poll_fds(self) -> list[int]:
         """fds that become readable (poll(2)) when a ring is a quarter full."""
@@ -314,6 +319,8 @@ class PerfAttachment:
         """Undo all; the wait for RCU is left to another process, unless tracefs events must go too."""
         if not self._stopped:
             self.stop()
+        if self._collector is not None:
+            self._collector.stop()
         for ring in (*self._rings, *self._task_rings):
             ring.close()
         close_now(self._plain)

@@ -1,0 +1,88 @@
+"""Takes bytes out of rings while whoever reads them is busy.
+
+A ring of the peers' size is full within some ten ms of a million events/s. Decoding and printing what was
+read takes longer now and then, and importing numpy always does. So once many bytes come, a thread
+empties the rings into memory meanwhile; a run with few events never starts one.
+"""
+
+from __future__ import annotations
+
+import time
+from _thread import LockType, allocate_lock, start_new_thread
+from collections.abc import Callable, Sequence
+
+__all__ = ["Collector"]
+
+BUSY, IDLE = 0.002, 0.064
+"""Seconds between two looks at the rings, when many bytes come and when none do."""
+
+FEW = 16 << 10
+"""Bytes in one look below which the next may be later."""
+
+LIMIT = 64 << 20
+"""Bytes that are held at most: what comes then stays in the rings, where the kernel counts what it drops."""
+
+SHARE = 16
+"""A ring that was full to this part when it was read is worth a thread."""
+
+
+class Collector:
+    """``takes``: for each ring, what takes all bytes out that are there now; nobody else may call them.
+    ``size``: of a ring, in bytes. For one reader, which calls ``take`` and at the end ``stop``."""
+
+    __slots__ = ("_done", "_enough", "_held", "_lock", "_size", "_stopping", "_takes")
+
+    def __init__(self, takes: Sequence[Callable[[], bytes]], size: int) -> None:
+        self._takes = takes
+        self._enough = size // SHARE
+        self._held: list[list[bytes]] = [[] for _ in takes]
+        self._size = 0
+        self._lock = allocate_lock()
+        self._stopping = False
+        self._done: LockType | None = None
+
+    def take(self) -> list[bytes]:
+        """All bytes of each ring since the last call, those among them that are in it now."""
+        if self._done is None:
+            taken = [take() for take in self._takes]
+            if any(len(one) > self._enough for one in taken):
+                self._start()
+            return taken
+        with self._lock:
+            self._look()
+            held, self._held, self._size = self._held, [[] for _ in self._takes], 0
+        return [parts[0] if len(parts) == 1 else b"".join(parts) for parts in held]
+
+    def stop(self) -> None:
+        """End the thread, if there is one; what it holds is dropped."""
+        if self._done is not None and not self._stopping:
+            self._stopping = True
+            self._done.acquire()
+
+    def _start(self) -> None:
+        self._done = allocate_lock()
+        self._done.acquire()
+        start_new_thread(self._run, (self._done,))
+
+    def _run(self, done: LockType) -> None:
+        pause = BUSY
+        try:
+            while not self._stopping:
+                time.sleep(pause)
+                with self._lock:
+                    if self._size < LIMIT and not self._stopping:
+                        pause = BUSY if self._look() >= FEW else min(2 * pause, IDLE)
+        except OSError:
+            pass  # whoever reads the ring meets it too
+        finally:
+            done.release()
+
+    def _look(self) -> int:
+        found = 0
+        for take, parts in zip(self._takes, self._held):
+            taken = take()
+            if taken:
+                parts.append(taken)
+                found += len(taken)
+        self._size += found
+        return found
