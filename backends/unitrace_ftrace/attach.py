@@ -19,6 +19,7 @@ from unitrace.kernel.formats import parse_format, read_format
 from .follow import EVENTS, Follower
 from .hists import Kept
 from .instance import Instance
+from .narrow import OneProcess, keep_cpus
 from .pages import parse_header_page
 from .places import place_of
 from .reader import PROCESS, SMALL, TID, Reader, Ring, Stream
@@ -54,6 +55,7 @@ class Attached:
         "_machine",
         "_names",
         "_offer",
+        "_process",
         "_reader",
         "_root",
         "_running",
@@ -67,6 +69,7 @@ class Attached:
         self._instance: Instance | None = None
         self._reader: Reader | None = None
         self._follower: Follower | None = None
+        self._process: OneProcess | None = None
         self._names: dict[str, bool] = {}
         self._before: dict[str, int] = {}
         self._losses: dict[str, int] = {}
@@ -96,6 +99,9 @@ class Attached:
         if stacked:  # every event of an instance has one then, the tasks' too
             instance.write("options/stacktrace", "1")
         follow = any(isinstance(tap, Tap) and (tap.pid or tap.has("comm", "pid", "pair")) for _, tap in taps)
+        pids = {tap.pid for _, tap in taps if isinstance(tap, Tap)}
+        if len(pids) == 1 and pids != {0}:
+            self._process = OneProcess(instance, *pids)
         if follow:
             self._follower = Follower(self._machine)
             for category, name in EVENTS:
@@ -104,6 +110,10 @@ class Attached:
             self._follower.tasks.snapshot()
         streams: dict[int, list[Stream]] = {}
         cpus = instance.cpus()
+        wanted = {tap.cpu for _, tap in taps if isinstance(tap, Tap)}
+        if not follow and wanted and wanted.issubset(cpus):
+            keep_cpus(instance, wanted)
+            cpus = sorted(wanted)
         filters: dict[str, str] = {}
         for ordinal, tap in taps:
             assert isinstance(tap, Tap)
@@ -185,6 +195,8 @@ class Attached:
         """The events that are there now, each clause's in batches by CPU."""
         if self._reader is None:
             return iter(())
+        if self._process is not None:
+            self._process.check()
         return self._reader.read()
 
     def stop(self) -> None:

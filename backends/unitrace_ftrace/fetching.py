@@ -22,6 +22,7 @@ from unitrace.kernel.filters import SHADOWED, filtered
 from unitrace.kernel.formats import Format
 
 from .hists import HIST, HIST_NS, hist
+from .narrow import cpu_of, process_of
 from .survey import first_missing
 from .tap import Impossible, Source, Tap, common, follow, func, lacks
 
@@ -200,7 +201,10 @@ def _fetched(machine: Machine, clause: Clause, each: Sequence[Arguments], tap: T
     text = ""
     if clause.predicate is not None and machine.answer("ftrace.filters"):
         parts, text = filtered(conjuncts(clause.predicate), arguments.naming)
-    one = share(clause, accepts=parts.__contains__, whole=False, how=how)
+    ours, pid = process_of(clause)
+    if tap.pid and tap.pid != pid:
+        ours, pid = None, tap.pid
+    one = share(clause, accepts=(*parts, ours).__contains__, whole=False, how=how)
     sources: list[Source] = []
     values: list[Value] = []
     wanted: list[Column] = []
@@ -229,5 +233,6 @@ def _fetched(machine: Machine, clause: Clause, each: Sequence[Arguments], tap: T
             fetches.append(others.fetches(same, text))
     except Unfetchable as error:
         raise Impossible(error.reason, error.remedy or "the ebpf backend has it") from None
-    follow(machine, tuple(sources), tap.pid)
-    return one.replace(plan=tap.replace(fetch=tuple(fetches), filter=text, sources=tuple(sources)))
+    follow(machine, tuple(sources), pid)
+    made = tap.replace(fetch=tuple(fetches), filter=text, sources=tuple(sources), pid=pid, cpu=cpu_of(clause))
+    return one.replace(plan=made)

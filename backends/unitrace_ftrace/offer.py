@@ -17,6 +17,7 @@ from unitrace.kernel.formats import Format, read_format
 from .fetching import DYNAMIC, eprobe, function, needs_eprobe, static
 from .follow import EVENTS
 from .hists import HIST, HIST_NS, hist
+from .narrow import cpu_of, process_of
 from .survey import STREAM, first_missing
 from .tap import Impossible, Source, Tap, common, follow, lacks
 
@@ -99,12 +100,13 @@ def _tracepoint(machine: Machine, request: Request, clause: Clause, shared: Shar
         if whole is not None:
             return whole
         parts, text = filtered(shared[category, name], naming)
-    one = share(clause, accepts=parts.__contains__, whole=False, how="tracefs event")
+    ours, pid = process_of(clause)
+    one = share(clause, accepts=(*parts, ours).__contains__, whole=False, how="tracefs event")
     if needs_eprobe(one.columns):
         return eprobe(machine, clause, category, name, described)
     sources = tuple(_recorded(column, category, described) for column in one.columns)
-    follow(machine, sources)
-    tap = Tap("t", category, name, (), (), text, sources, 0, described)
+    follow(machine, sources, pid)
+    tap = Tap("t", category, name, (), (), text, sources, pid, described, cpu=cpu_of(clause))
     return one.replace(plan=tap), TRACEPOINT_NS
 
 

@@ -29,9 +29,9 @@ class Source(Record):
 
 class Tap(Record):
     """``kind``: "t" an existing event ``category:name``, or a kind of kernel.dynamic at ``places`` with
-    ``fetch`` (for each, (name, text) arguments); ``filter``: an event filter or "". ``pid``: only this
-    process's events are wanted (0: all). ``described``: of an existing event. ``hist``: the map that a
-    trigger keeps instead of a stream of events; ``filter`` is that one's then."""
+    ``fetch`` (for each, (name, text) arguments); ``filter``: an event filter or "". ``pid``, ``cpu``: only
+    this process's or CPU's events are wanted (0, -1: all). ``described``: of an existing event. ``hist``: the
+    map that a trigger keeps instead of a stream of events; ``filter`` is that one's then."""
 
     kind: str
     category: str
@@ -43,6 +43,7 @@ class Tap(Record):
     pid: int = 0
     described: Format | None = None
     hist: Hist | None = None
+    cpu: int = -1
 
     @property
     def reads_memory(self) -> bool:
