@@ -23,7 +23,7 @@ from .catalogue import CASES
 from .page import Table, line, write
 from .run import Result, Tracer, run
 
-FINE = ("equal", "nothing", "alone", "refused", "not here")
+FINE = ("equal", "nothing", "alone", "refused", "not here", "no workload")
 
 
 def main() -> int:
@@ -52,9 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--without", default="", metavar="bpf,btf", help="refuse bpf(2), hide BTF, for all but the reference"
     )
-    chosen = parser.add_mutually_exclusive_group()
-    chosen.add_argument("--tools", default="", help="only these, with commas")
-    chosen.add_argument("--write", metavar="FILE", help="put the table into this page")
+    parser.add_argument("--tools", default="", help="only these, with commas")
+    parser.add_argument("--write", metavar="FILE", help="put the table into this page")
     parser.add_argument("--verbose", action="store_true", help="show what differs, and what was said")
     return parser
 

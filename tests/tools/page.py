@@ -20,6 +20,7 @@ lines, modulo times and latencies; of tools that print only distributions, their
 | equal | the same lines |
 | nothing | neither printed anything: a tool that leaves out the probes that this kernel hasn't |
 | not here | the tool names a probe, or a member of a struct, that this kernel hasn't |
+| no workload | the machine can't run the workload, so nothing was compared |
 | refused | the tracer says that it can't, and why |
 | alone | the first tracer failed; this one ran |
 | different, failed, hangs | what they say: faults |
@@ -70,12 +71,23 @@ def line(cells: Sequence[str]) -> str:
 
 
 def write(path: str, table: Table) -> None:
-    """Put the table into the page: in place of the section of its title, else as the last one."""
+    """Put the table into the page: in place of the section of its title, else as the last one. Of a section with
+    the same facts, rows of tools that didn't run this time are kept."""
     file = Path(path)
     text = file.read_text() if file.exists() else ""
     titles = SECTION.findall(text)
     sections = dict(zip(titles, SECTION.split(text)[1:]))
     heading = f"## {table.title}\n"
+    before = sections.get(heading, "")
+    if table.facts in before:
+        table.rows = _merged(before, table.rows)
     sections[heading] = table.text().removeprefix(heading)
     parts = [HEAD, *(f"{title}\n{body.strip()}\n" for title, body in sections.items())]
     file.write_text("\n".join(parts))
+
+
+def _merged(section: str, rows: list[list[str]]) -> list[list[str]]:
+    """The rows of a section, in their order, those that are in ``rows`` too replaced."""
+    found = [one[2:-2].split(" | ") for one in section.splitlines() if one.startswith("| ")][1:]
+    kept = {row[0]: [cell.replace("\\|", "|") for cell in row] for row in found}
+    return [*{**kept, **{row[0]: row for row in rows}}.values()]

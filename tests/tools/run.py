@@ -25,9 +25,10 @@ PATIENCE = 120.0
 """Seconds for a tracer to start or to end, in a guest."""
 
 
-NOT_HERE = re.compile("No matches for|is not traceable|does not contain a field named")
+NOT_HERE = re.compile("No matches for|is not traceable|does not contain a field named|Failed to resolve")
 REFUSED = re.compile("can't run this|no backend|shows no BTF")
 ERROR = re.compile(r"ERROR: (?:\w+ can't run this: )?(.*)")
+REASON_LENGTH = 100
 
 
 @dataclass
@@ -60,7 +61,8 @@ class Ran:
     def reason(self) -> str:
         """The first error that it said."""
         found = ERROR.search(self.said)
-        return found[1] if found else (self.said.splitlines() or [""])[0]
+        text = found[1] if found else (self.said.splitlines() or [""])[0]
+        return text if len(text) <= REASON_LENGTH else f"{text[:REASON_LENGTH]}..."
 
 
 @dataclass
@@ -75,10 +77,12 @@ class Result:
 
     def verdict(self, at: int, reference: int = 0) -> str:
         """What tracer ``at`` did, against the reference: "equal", "different", "nothing" (neither saw
-        anything), "alone" (the reference failed), or how it ended."""
+        anything), "no workload", "alone" (the reference failed), or how it ended."""
         ending = self.ran[at].ending()
         if ending:
             return ending
+        if self.missing:
+            return "no workload"
         if self.ran[reference].ending():
             return "alone"
         if self.views[at] != self.views[reference]:
@@ -91,7 +95,7 @@ class Result:
         for ran in self.ran:
             if ran.ending():
                 reasons[ran.reason()].append(ran.name)
-        notes = [f"no workload: {self.missing.strip()}"] if self.missing else []
+        notes = [self.missing.strip()] if self.missing else []
         for reason, names in reasons.items():
             notes.append(reason if len(names) == len(self.ran) else f"{', '.join(names)}: {reason}")
         return "; ".join(notes)

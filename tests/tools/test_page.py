@@ -28,6 +28,17 @@ def test_each_run_replaces_its_own_section(tmp_path: Path) -> None:
     assert "- ftrace: 1 refused, 1 equal\n" in text and "- ftrace: 2 equal\n" in text
     write(str(page), table("6.12", "equal"))
     assert page.read_text() == text
+    one = table("6.1", "equal")
+    del one.rows[1]
+    write(str(page), one)
+    assert page.read_text() == text.replace("| refused | 1", "| equal | 1").replace(
+        "- ftrace: 1 refused, 1 equal", "- ftrace: 2 equal"
+    ), "a tool that ran again"
+    one = table("6.1", "equal")
+    del one.rows[1]
+    one.facts = "Linux 6.1.1."
+    write(str(page), one)
+    assert page.read_text().count("| mdflush |") == 1, "of another day's section nothing is kept"
 
 
 def test_verdicts() -> None:
@@ -44,6 +55,8 @@ def test_verdicts() -> None:
         "equal", "equal", "different", "refused", "not here", "refused", "failed", "hangs",
     ]  # fmt: skip
     assert "ftrace: ftrace has no profile probes; old: No matches for tracepoint block:nope." in result.note()
+    result = Result("x", "no disk", ran[:2], [["a"], ["a"]])
+    assert (result.verdict(1), result.note()) == ("no workload", "no disk")
     result = Result("x", "", [Ran("bpftrace", "", missing, 1), Ran("ebpf", "a\n", "", 0)], [[], ["a"]])
     assert [result.verdict(at) for at in (0, 1)] == ["not here", "alone"]
 
