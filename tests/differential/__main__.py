@@ -27,6 +27,9 @@ HEAD = """# What works where
 Made by `python -m tests.differential --write docs/support-matrix.md`: each program is traced on each backend while a workload runs whose
 events are known to the last field. *equal* means that the text is right to the byte; *refused* that the backend says it can't,
 and why. There is nothing in between.
+
+*Without bpf*: a seccomp filter refuses bpf(2), as in many containers. *Without btf*: /sys/kernel/btf is empty; programs that name the
+kernel's structs are then refused unless they define them.
 """
 
 
