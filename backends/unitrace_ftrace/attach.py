@@ -24,7 +24,7 @@ from .pages import parse_header_page
 from .places import place_of
 from .reader import PROCESS, SMALL, TID, Reader, Ring, Stream
 from .stacks import Stacks, raw_functions
-from .tap import Tap
+from .tap import FOLLOWED, Tap
 
 __all__ = ["Attached"]
 
@@ -98,7 +98,7 @@ class Attached:
         stacked = any(isinstance(tap, Tap) and tap.has("kstack") for _, tap in taps)
         if stacked:  # every event of an instance has one then, the tasks' too
             instance.write("options/stacktrace", "1")
-        follow = any(isinstance(tap, Tap) and (tap.pid or tap.has("comm", "pid", "pair")) for _, tap in taps)
+        follow = any(isinstance(tap, Tap) and (tap.pid or tap.has(*FOLLOWED)) for _, tap in taps)
         pids = {tap.pid for _, tap in taps if isinstance(tap, Tap)}
         if len(pids) == 1 and pids != {0}:
             self._process = OneProcess(instance, *pids)
@@ -282,12 +282,12 @@ def _stream(ordinal: int, tap: Tap, fields: dict[str, Field], cpus: list[int]) -
     layout: dict[str, Place] = {}
     rules: dict[str, Rule] = {}
     how = {source.how: source.column for source in tap.sources}
-    pid = how.get("pid", PROCESS if "pair" in how else "")
+    pid = how.get("pid", PROCESS if "pair" in how or "frame" in how else "")
     for source in tap.sources:
-        if source.how in ("field", "pair"):
+        if source.how in ("field", "pair", "frame"):
             layout[source.column] = place_of(fields[source.field])
-        if source.how == "pair":
-            rules[source.column] = Rule(process=pid)
+        if source.how in ("pair", "frame"):
+            rules[source.column] = Rule(process=pid, first=source.how == "frame")
     if "comm" in how or pid or tap.pid:
         layout[TID] = place_of(fields["common_pid"])
     constants = {one.column: one.value for one in tap.sources if one.how == "constant"}

@@ -24,7 +24,7 @@ from unitrace.kernel.formats import Format
 from .hists import HIST, HIST_NS, hist
 from .narrow import cpu_of, process_of
 from .survey import first_missing
-from .tap import Impossible, Source, Tap, common, follow, func, lacks
+from .tap import Impossible, Source, Tap, common, follow, frame, func, lacks
 
 __all__ = ["DYNAMIC", "eprobe", "function", "needs_eprobe", "static"]
 
@@ -214,7 +214,7 @@ def _fetched(machine: Machine, clause: Clause, each: Sequence[Arguments], tap: T
             if isinstance(site, Site) and site.name == "comm" and tap.kind != "e":
                 value = arguments.plain(site, "$comm", "string")
             else:
-                source = common(column) or func(machine, column, probe)
+                source = common(column) or func(machine, column, probe) or frame(column, probe.kind)
                 if source is not None:
                     sources.append(source)
                     continue

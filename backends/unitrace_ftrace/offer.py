@@ -19,7 +19,7 @@ from .follow import EVENTS
 from .hists import HIST, HIST_NS, hist
 from .narrow import cpu_of, process_of
 from .survey import STREAM, first_missing
-from .tap import Impossible, Source, Tap, common, follow, lacks
+from .tap import FOLLOWED, Impossible, Source, Tap, common, follow, lacks
 
 __all__ = ["Source", "Tap", "offer"]
 
@@ -46,7 +46,7 @@ def offer(machine: Machine, request: Request) -> Answered:
             return Refusal("ftrace", error.answer.reason, error.answer.remedy, clause)
         shares.append(one)
         costs.append(cost)
-    followed = any(_tap(one).has("comm", "pid", "pair") for one in shares)
+    followed = any(_tap(one).has(*FOLLOWED) for one in shares)
     return Offer("ftrace", request, tuple(shares), max(costs), 30 + (5 if followed else 0) + len(shares) // 4)
 
 

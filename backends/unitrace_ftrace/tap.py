@@ -8,17 +8,18 @@ from unitrace.contract.model import Column
 from unitrace.contract.record import Record
 from unitrace.contract.types import Stack, Symbol
 from unitrace.kernel.arguments import Value
+from unitrace.kernel.fetchargs import USER_PROBES
 from unitrace.kernel.formats import Format
 
 from .hists import Hist
 
-__all__ = ["Impossible", "Source", "Tap", "common", "follow", "func", "lacks"]
+__all__ = ["FOLLOWED", "Impossible", "Source", "Tap", "common", "follow", "frame", "func", "lacks"]
 
 
 class Source(Record):
     """Where a column comes from. ``how``: "time", "cpu", "comm", "pid" (followed, by tid), "kstack" (the
     ring's stack record, at most ``value`` frames), "constant" ``value``, "field" ``field`` of the record,
-    "pair" (that and the process), or "fetched" as ``fetched`` says."""
+    "pair" (that and the process), "frame" (the process and that), or "fetched" as ``fetched`` says."""
 
     column: str
     how: str
@@ -95,20 +96,35 @@ def func(machine: Machine, column: Column, probe: Probe) -> Source | None:
     return Source(column.name, "constant", value=found)
 
 
+def frame(column: Column, kind: str) -> Source | None:
+    """A user stack of one frame: where a user probe stands, or returns to. The rest of a stack isn't the
+    same: arch_stack_walk_user() ends where a frame pointer lies below the stack's, perf_callchain_user(),
+    which eBPF asks, goes on."""
+    site = column.value
+    if not isinstance(site, Site) or site.name != "ustack" or not isinstance(site.type, Stack):
+        return None
+    if site.type.depth != 1 or site.type.mode == "build_id" or kind not in USER_PROBES:
+        return None
+    return Source(column.name, "frame", "__probe_ret_ip" if kind == "uretprobe" else "__probe_ip")
+
+
 def lacks(column: Column) -> str:
     """Why there is no such column."""
     value = column.value
     if isinstance(value, Site):
         if value.name == "ustack":
-            return "ftrace records eight frames of a user stack at most"
+            return "ftrace's walk of a user stack ends after eight frames, or earlier than eBPF's"
         return f"ftrace's events don't carry {column.name}"
     return f"ftrace can't read {column.name}"
 
 
+FOLLOWED = {"pair": "pid", "frame": "pid", "comm": "comm", "pid": "pid"}
+"""What tasks are followed for, by Source.how."""
+
+
 def follow(machine: Machine, sources: tuple[Source, ...], pid: int = 0) -> None:
     """Whether tasks can be followed, where a column needs it. Raises Impossible."""
-    wanted = {"pair": "pid", "comm": "comm", "pid": "pid"}
-    names = [wanted[one.how] for one in sources if one.how in wanted] + (["pid"] if pid else [])
+    names = [FOLLOWED[one.how] for one in sources if one.how in FOLLOWED] + (["pid"] if pid else [])
     if names:
         missing = machine.answer("ftrace.task_events")
         if not missing:

@@ -17,12 +17,18 @@ class Rule(Record):
     """What is still to do with a column. ``limit``: bytes of a string that count, its NUL included; 0:
     all. ``checks``: strings in the record, each by the offset of its data_loc and of the next string's, -1
     where its own length can be trusted; where all are empty, the value is 0. ``sign``: bits of a signed
-    bit field. ``process``: the column of a user address's process, where the value is a pair."""
+    bit field. ``process``: the column of a user address's process, where the value is a pair; ``first``: it
+    comes first (a user stack of one frame)."""
 
     limit: int = 0
     checks: tuple[tuple[int, int], ...] = ()
     sign: int = 0
     process: str = ""
+    first: bool = False
+
+    def pairs(self, addresses: Sequence[int], processes: Sequence[int]) -> list[tuple[int, int]]:
+        """Each address with its process, in order."""
+        return list(zip(processes, addresses) if self.first else zip(addresses, processes))
 
 
 class FetchedBatch(PackedBatch):
@@ -51,7 +57,7 @@ class FetchedBatch(PackedBatch):
             missing = 0 if how == "int" else bytes(self.layout[name].size) if how == "bytes" else b""
             held = [value if read else missing for value, read in zip(held, there)]
         if rule.process:
-            held = list(zip(held, self.values(rule.process)))
+            held = rule.pairs(held, self.values(rule.process))
         return held
 
     def _lengths(self, at: int, later: int) -> list[int]:
@@ -87,7 +93,7 @@ class FetchedBatch(PackedBatch):
                 held[missing] = np.zeros(1, held.dtype)[0]
         if rule.process:
             boxed = np.empty(len(self), dtype=object)
-            boxed[:] = list(zip(held.tolist(), self.array(rule.process).tolist()))
+            boxed[:] = rule.pairs(held.tolist(), self.array(rule.process).tolist())
             return boxed
         return held
 
