@@ -9,7 +9,8 @@
  *
  * KIND is getppid, lseek (fails at once; its offset runs from 0 to 1023) or target (bench_target(),
  * a function to put a uprobe on). Results are one line of JSON. "ns" is the median over batches of
- * calls, so that a pre-emption here and there doesn't move it; "mean_ns" is wall time over calls.
+ * calls, so that a pre-emption here and there doesn't move it; "cpu_ns" the same of the thread's CPU time, which
+ * no pre-emption moves; "mean_ns" is wall time over calls.
  *
  * -u: a child makes the calls, and its CPU time is added neither to this process's nor, by way of it, to
  * that of the tracer that started it. Not for uprobes: a tracer may put those on the child it started only.
@@ -92,10 +93,10 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void report(FILE *out, long calls, double ns, double mean_ns, double seconds)
+static void report(FILE *out, long calls, double ns, double cpu_ns, double mean_ns, double seconds)
 {
-	fprintf(out, "{\"calls\": %ld, \"ns\": %.2f, \"mean_ns\": %.2f, \"seconds\": %.6f}\n", calls, ns, mean_ns,
-		seconds);
+	fprintf(out, "{\"calls\": %ld, \"ns\": %.2f, \"cpu_ns\": %.2f, \"mean_ns\": %.2f, \"seconds\": %.6f}\n",
+		calls, ns, cpu_ns, mean_ns, seconds);
 	fflush(out);
 }
 
@@ -106,11 +107,18 @@ static void wait_all(void)
 		;
 }
 
+static double median(double *values)
+{
+	qsort(values, BATCHES, sizeof(*values), by_value);
+	return values[BATCHES / 2];
+}
+
 static void calls(FILE *out, call_fn call, long n, long total)
 {
-	double ns[BATCHES];
+	double ns[BATCHES], cpu_ns[BATCHES];
 	long done = 0;
 	int64_t start = now(CLOCK_MONOTONIC), before = start, after = start;
+	int64_t cpu_before = now(CLOCK_THREAD_CPUTIME_ID), cpu_after;
 	int b;
 
 	for (b = 0; b < BATCHES; b++) {
@@ -119,13 +127,16 @@ static void calls(FILE *out, call_fn call, long n, long total)
 		for (; done < until; done++)
 			call(done);
 		after = now(CLOCK_MONOTONIC);
+		cpu_after = now(CLOCK_THREAD_CPUTIME_ID);
 		ns[b] = done > first ? (double)(after - before) / (done - first) : 0;
+		cpu_ns[b] = done > first ? (double)(cpu_after - cpu_before) / (done - first) : 0;
 		before = after;
+		cpu_before = cpu_after;
 	}
-	qsort(ns, BATCHES, sizeof(ns[0]), by_value);
 	wait_all();
 	if (out)
-		report(out, total, ns[BATCHES / 2], (double)(after - start) / (n ? n : 1), (after - start) / 1e9);
+		report(out, total, median(ns), median(cpu_ns), (double)(after - start) / (n ? n : 1),
+		       (after - start) / 1e9);
 }
 
 static void rate(FILE *out, call_fn call, double per_second, double seconds, int cpus)
@@ -133,16 +144,19 @@ static void rate(FILE *out, call_fn call, double per_second, double seconds, int
 	double period = 1e9 / per_second;
 	long n = per_second * seconds, i;
 	int64_t start = now(CLOCK_MONOTONIC), end;
+	int64_t cpu = now(CLOCK_THREAD_CPUTIME_ID);
 
 	for (i = 0; i < n; i++) {
 		while (now(CLOCK_MONOTONIC) - start < (int64_t)(i * period))
 			;
 		call(i);
 	}
+	cpu = now(CLOCK_THREAD_CPUTIME_ID) - cpu;
 	wait_all();
 	end = now(CLOCK_MONOTONIC);
 	if (out)
-		report(out, cpus * n, (double)(end - start) / n, (double)(end - start) / n, (end - start) / 1e9);
+		report(out, cpus * n, (double)(end - start) / n, (double)cpu / n, (double)(end - start) / n,
+		       (end - start) / 1e9);
 }
 
 static void tick(long usecs)

@@ -63,8 +63,9 @@ def call_of(kind: str) -> Callable[[int], object]:
 
 def calls(call: Callable[[int], object], count: int) -> dict[str, float]:
     """Make `count` calls in batches; return their cost."""
-    per_call = []
+    per_call, cpu_per_call = [], []
     started = before = time.perf_counter_ns()
+    cpu_before = time.thread_time_ns()
     done = 0
     for batch in range(1, BATCHES + 1):
         until = count * batch // BATCHES
@@ -73,26 +74,35 @@ def calls(call: Callable[[int], object], count: int) -> dict[str, float]:
             call(done)
             done += 1
         after = time.perf_counter_ns()
+        cpu_after = time.thread_time_ns()
         per_call.append((after - before) / (done - first) if done > first else 0.0)
-        before = after
-    return report(count, statistics.median(per_call), (before - started) / 1e9)
+        cpu_per_call.append((cpu_after - cpu_before) / (done - first) if done > first else 0.0)
+        before, cpu_before = after, cpu_after
+    ns, cpu_ns = statistics.median(per_call), statistics.median(cpu_per_call)
+    return report(count, ns, cpu_ns, (before - started) / 1e9)
 
 
 def rate(call: Callable[[int], object], per_second: float, seconds: float) -> dict[str, float]:
     """Make evenly spaced calls, waiting by spinning."""
     count = int(per_second * seconds)
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.thread_time_ns()
     for i in range(count):
         while time.perf_counter() - started < i / per_second:
             pass
         call(i)
     took = time.perf_counter() - started
-    return report(count, took / count * 1e9, took)
+    return report(count, took / count * 1e9, (time.thread_time_ns() - cpu) / count, took)
 
 
-def report(count: int, ns: float, seconds: float) -> dict[str, float]:
+def report(count: int, ns: float, cpu_ns: float, seconds: float) -> dict[str, float]:
     """The result, as load.c prints it."""
-    return {"calls": count, "ns": ns, "mean_ns": seconds / max(count, 1) * 1e9, "seconds": seconds}
+    return {
+        "calls": count,
+        "ns": ns,
+        "cpu_ns": cpu_ns,
+        "mean_ns": seconds / max(count, 1) * 1e9,
+        "seconds": seconds,
+    }
 
 
 def wait_for(child: int) -> None:

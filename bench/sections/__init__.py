@@ -10,6 +10,7 @@ from bench.sections import memory, overhead, rate, record, start, stream
 SECTIONS: Mapping[str, Callable[[Bench], list[Table]]] = {
     "start": start.measure,
     "overhead": overhead.measure,
+    "recorded": overhead.measure_recorded,
     "uprobe": overhead.measure_uprobe,
     "stream": stream.measure,
     "stream2": stream.measure_two_cpus,
