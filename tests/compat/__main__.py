@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.compat.match import unmet
-from tests.compat.report import Run, as_json, as_markdown, details
+from tests.compat.report import Run, as_json, details
 from tests.compat.run import Outcome, Runner
 from tests.compat.stage import stage
 from tests.compat.suite import Case, SuiteError, load
@@ -43,14 +43,13 @@ def main(argv: list[str] | None = None) -> int:
     for executable in filter(None, [options.executable, options.compare]):
         began = time.monotonic()
         outcomes = _run(cases, executable, options)
-        runs.append(Run(_version(executable), outcomes, time.monotonic() - began, silent))
+        taken = time.monotonic() - began
+        runs.append(Run(_version(executable), outcomes, taken, silent, _facts(options)))
     _summary(runs)
     if options.json:
         options.json.write_text(json.dumps([as_json(run) for run in runs], indent=1) + "\n")
     if options.details:
         options.details.write_text(details(runs[0]))
-    if options.write:
-        options.write.write_text(as_markdown(runs, _facts(options, runs)))
     return 1 if any(outcome.state == "failed" for _, outcome in runs[0].outcomes) else 0
 
 
@@ -75,9 +74,11 @@ def _options() -> argparse.ArgumentParser:
         metavar="FACTOR",
         help="longer time limits, for all executables",
     )
-    parser.add_argument("--compare", type=Path, metavar="EXECUTABLE", help="run this one too, for the report")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="the report, Markdown")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="each case's outcome and output")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="each Nth of the cases only")
+    parser.add_argument("--compare", type=Path, metavar="EXECUTABLE", help="run this one too")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="each case's outcome, for tests.compat.page"
+    )
     parser.add_argument("--details", type=Path, metavar="FILE", help="failures with commands and outputs")
     parser.add_argument("--quiet", action="store_true", help="no line for each failure")
     return parser
@@ -102,7 +103,7 @@ def _chosen(options: argparse.Namespace) -> list[tuple[str, Case]]:
         if options.filter and not options.filter.search(case.id):
             continue
         chosen.append((of, case))
-    return chosen
+    return chosen[:: options.every]
 
 
 def _run(
@@ -135,30 +136,29 @@ def _version(executable: Path) -> str:
     return (done.stdout.strip().splitlines() or [executable.name])[-1]
 
 
-def _facts(options: argparse.Namespace, runs: list[Run]) -> list[tuple[str, str]]:
+def _facts(options: argparse.Namespace) -> dict[str, str]:
     commit = subprocess.run(
         ["git", "-C", options.checkout, "log", "-1", "--format=%h of %cs"],
         capture_output=True,
         text=True,
         check=False,
     )
-    words = ["python", "-m", "tests.compat", "CHECKOUT", "EXECUTABLE"]
-    if options.tier != [*TIERS]:
-        words += ["--tier", ",".join(options.tier)]
-    for name, value in (("--suite", options.suite), ("--filter", options.filter and options.filter.pattern)):
-        words += [name, value] if value else []
-    words += ["--patience", f"{options.patience:g}"] if options.patience != 1 else []
-    words += ["--compare", "BPFTRACE"] if options.compare else []
-    words += ["--write", str(options.write)]
-    return [
-        ("command", f"`{' '.join(words)}`"),
-        ("suite", commit.stdout.strip() or "unknown commit"),
-        ("executables", ", ".join(f"{run.version} ({run.seconds / 60:.1f} min)" for run in runs)),
-        ("kernel", f"{os.uname().release}, {os.uname().machine}"),
-        ("Python", platform.python_version()),
-        ("user", "root" if os.geteuid() == 0 else "not root"),
-        ("day", time.strftime("%Y-%m-%d")),
-    ]
+    words = []
+    for name, value, usual in (
+        ("--patience", f"{options.patience:g}", "1"),
+        ("--every", f"{options.every}", "1"),
+    ):
+        words += [f"{name} {value}"] if value != usual else []
+    if options.every > 1:
+        words.append(f"of {','.join(options.tier)}")
+    return {
+        "suite": commit.stdout.strip() or "unknown commit",
+        "kernel": f"{os.uname().release}, {os.uname().machine}",
+        "python": platform.python_version(),
+        "user": "root" if os.geteuid() == 0 else "not root",
+        "day": time.strftime("%Y-%m-%d"),
+        "options": " ".join(words),
+    }
 
 
 def _summary(runs: list[Run]) -> None:

@@ -1,21 +1,18 @@
-"""The report on one or more runs, as Markdown and as JSON."""
+"""The report on a run: as JSON, from which the page of results is made, and for whoever mends failures."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from tests.compat.reasons import reason
 from tests.compat.run import Outcome
-from tests.compat.tiers import TIERS, needs_kernel
 
-__all__ = ["Run", "as_json", "as_markdown", "details"]
+__all__ = ["Run", "as_json", "details"]
 
 OUTPUT_MAX = 1200
-STATES = ("passed", "failed", "skipped")
 
 
 @dataclass
@@ -27,53 +24,17 @@ class Run:
     seconds: float
     silent: frozenset[str]
     """The ids of the cases that a program that prints nothing would pass too."""
+    facts: dict[str, str]
+    """Where, when and how: the page of results tells it."""
 
-    def counts(self, tier: str, suite: str = "") -> Counter[str]:
-        """How many cases of ``tier`` (and ``suite``) are in each state; "silent" of the passed ones."""
+    def counts(self, tier: str) -> Counter[str]:
+        """How many cases of ``tier`` are in each state; "silent" of the passed ones."""
         counts: Counter[str] = Counter()
         for of, outcome in self.outcomes:
-            if of == tier and suite in ("", outcome.case.suite):
+            if of == tier:
                 counts[outcome.state] += 1
                 counts["silent"] += outcome.state == "passed" and outcome.case.id in self.silent
         return counts
-
-
-def as_markdown(runs: Sequence[Run], facts: Iterable[tuple[str, str]]) -> str:
-    """The report: what was run, cases by tier and by suite, and the failures of the first run by reason."""
-    first = runs[0]
-    lines = ["# Compatibility with bpftrace", "", *_INTRODUCTION.splitlines(), ""]
-    lines += ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts), ""]
-    lines += ["## By tier", ""]
-    lines += _table(("tier", "cases"), runs)
-    for tier in _tiers(first):
-        total = sum(first.counts(tier)[state] for state in STATES)
-        lines.append(f"| {tier} | {total} | " + " | ".join(_cells(run.counts(tier)) for run in runs) + " |")
-    lines += ["", *(f"- **{tier}**: {TIERS[tier]}." for tier in _tiers(first)), ""]
-    for run in runs:
-        silent = sum(run.counts(tier)["silent"] for tier in _tiers(run))
-        lines += [
-            f"{silent} of the cases that {run.version} passes, a program that prints nothing passes too.",
-            "",
-        ]
-    lines += ["## By suite", "", *_table(("tier", "suite", "cases"), runs)]
-    for tier in _tiers(first):
-        for suite in sorted({outcome.case.suite for of, outcome in first.outcomes if of == tier}):
-            total = sum(first.counts(tier, suite)[state] for state in STATES)
-            cells = " | ".join(_cells(run.counts(tier, suite)) for run in runs)
-            lines.append(f"| {tier} | {suite} | {total} | {cells} |")
-    lines += ["", f"## What {first.version} fails", ""]
-    for tier in _tiers(first):
-        failed = [outcome for of, outcome in first.outcomes if of == tier and outcome.state == "failed"]
-        if failed:
-            lines += [f"### {tier}", "", *_groups(failed), ""]
-    skipped = [outcome for _, outcome in first.outcomes if outcome.state == "skipped"]
-    if skipped:
-        lines += ["## Skipped", "", "These want what this machine or the executable doesn't have.", ""]
-        by_need: dict[str, list[str]] = defaultdict(list)
-        for outcome in skipped:
-            by_need[outcome.how].append(outcome.case.id)
-        lines += [f"- {need} ({len(ids)}): {', '.join(ids)}" for need, ids in sorted(by_need.items())]
-    return "\n".join(lines).rstrip() + "\n"
 
 
 def details(run: Run) -> str:
@@ -97,6 +58,7 @@ def as_json(run: Run) -> dict[str, Any]:
     return {
         "version": run.version,
         "seconds": round(run.seconds, 1),
+        "facts": run.facts,
         "cases": [
             {
                 "tier": tier,
@@ -117,30 +79,8 @@ def as_json(run: Run) -> dict[str, Any]:
     }
 
 
-_INTRODUCTION = """\
-bpftrace's own runtime suite, run against unitrace by a runner of ours. The suite stays where it is: a checkout of
-bpftrace's sources outside of this repository, made ready by whoever runs this. This page is written by the
-command below."""
-
-
 def _indented(text: str) -> str:
     return text.replace("\n", "\n    ")
-
-
-def _tiers(run: Run) -> list[str]:
-    present = {tier for tier, _ in run.outcomes}
-    return [tier for tier in TIERS if tier in present]
-
-
-def _table(columns: tuple[str, ...], runs: Sequence[Run]) -> list[str]:
-    heads = [*columns]
-    for run in runs:
-        heads += [f"{run.version}: passed", "failed", "skipped"]
-    return ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-
-
-def _cells(counts: Counter[str]) -> str:
-    return " | ".join(str(counts[state]) for state in STATES)
 
 
 def _grouped(failed: Iterable[Outcome]) -> list[tuple[tuple[str, str], list[Outcome]]]:
@@ -148,15 +88,3 @@ def _grouped(failed: Iterable[Outcome]) -> list[tuple[tuple[str, str], list[Outc
     for outcome in failed:
         groups[reason(outcome)].append(outcome)
     return sorted(groups.items(), key=lambda pair: (-len(pair[1]), pair[0]))
-
-
-def _groups(failed: Iterable[Outcome]) -> list[str]:
-    lines = []
-    for (kind, gist), outcomes in _grouped(failed):
-        names = []
-        for outcome in outcomes:
-            need = needs_kernel(outcome.case)
-            names.append(outcome.case.id + (f" ({need})" if need else ""))
-        said = ": " + re.sub(r"([|<>*_])", r"\\\1", gist) if gist else ""
-        lines.append(f"- **{kind}**{said} ({len(outcomes)}): {', '.join(names)}")
-    return lines

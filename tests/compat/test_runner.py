@@ -7,11 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.compat.__main__ import main
 from tests.compat.match import after_attaching, decode, unmet
+from tests.compat.page import gathered, page
+from tests.compat.page import main as page_of
 from tests.compat.processes import named
 from tests.compat.reasons import reason
 from tests.compat.run import Outcome, Runner, command
@@ -303,11 +306,35 @@ def test_reports(executable: Path, tmp_path: Path, capsys: pytest.CaptureFixture
         "NAME skipped\nPROG begin {}\nREQUIRES false\nEXPECT x\n"
     )
     page, data = tmp_path / "page.md", tmp_path / "data.json"
-    assert (
-        main([str(tmp_path), str(executable), "--tier", "T1", "--write", str(page), "--json", str(data)]) == 1
-    )
+    assert main([str(tmp_path), str(executable), "--tier", "T1", "--json", str(data)]) == 1
     assert "3 cases: 1 passed" in capsys.readouterr().out
-    assert "**refused**: no variable … of … (1): made.bad" in page.read_text()
+    assert page_of([str(data), "--write", str(page)]) == 0
+    assert "**refused**: no variable … of … (1): made.bad (T1)" in page.read_text()
     cases = json.loads(data.read_text())[0]["cases"]
     assert [case["state"] for case in cases] == ["failed", "passed", "skipped"]
     assert main([str(tmp_path / "nowhere"), str(executable)]) == 2
+
+
+def results(version: str, *states: str, kernel: str = "9.9, x") -> dict[str, Any]:
+    """A run as --json leaves it, with a case a state."""
+    facts = dict.fromkeys(("suite", "python", "user", "day", "options"), "-") | {"kernel": kernel}
+    cases = [
+        {"tier": "T1", "suite": "s", "name": str(at), "state": state, "how": "feature x", "silent": False,
+         "reason": ["crashed", "oh"]}
+        for at, state in enumerate(states)
+    ]  # fmt: skip
+    return {"version": version, "seconds": 60.0, "facts": facts, "cases": cases}
+
+
+def test_page_beside_the_peer(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text(json.dumps([results("ours v1", "failed", "passed", "passed", "skipped")]))
+    peer = results("bpftrace v9", "passed", "passed", "failed", "passed")
+    again = results("ours v1", "passed")  # the first case, mended
+    second.write_text(json.dumps([peer, again, results("ours v1", "passed", kernel="1.0, x")]))
+    text = page(gathered([first, second]))
+    assert "| T1 | 4 | 3 | 2 | 66.7 % |" in text
+    assert "- **skipped**: feature x (1): s.3 (T1)" in text and "crashed" not in text
+    assert "1 cases pass with ours v1 alone: s.2." in text
+    assert "## Kernel 1.0, x" in text and "| T1 | 1 | 1 | 0 | 0 |" in text
+    assert "| ours v1 | 2 min;" in text

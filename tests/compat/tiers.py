@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.compat.suite import Case
 
-__all__ = ["TIERS", "needs_kernel", "probe_types", "program", "tier", "vacuous"]
+__all__ = ["KERNEL_STATE", "TIERS", "probe_types", "program", "tier", "vacuous"]
 
 TIERS = {
     "T1": "begin, end, interval, self and bench probes: user space alone can answer",
@@ -115,11 +115,6 @@ def probe_types(text: str) -> frozenset[str]:
 def vacuous(case: Case, matches: bool) -> bool:
     """Whether a program that prints nothing passes, given whether nothing ``matches`` the expectations."""
     return matches and not case.will_fail and not case.return_code
-
-
-def needs_kernel(case: Case) -> str:
-    """What a case of tier T1x wants of the kernel; "" for the others."""
-    return KERNEL_STATE.get(case.id, "")
 
 
 def _positional(text: str, run: str) -> str:
