@@ -142,9 +142,9 @@ def test_rows_are_the_row_many_times(rows: list[tuple[int, bytes]]) -> None:
         shape = Format(text, (INT64, INT64, COMM) if b"%x" in text else (INT64, COMM))
         values = [(a, a, b) if b"%x" in text else (a, b) for a, b in rows]
         if b"%" not in text:
-            assert shape.rows((), len(rows)) == text * len(rows)
+            assert b"".join(shape.rows((), len(rows))) == text * len(rows)
         elif rows:
-            assert shape.rows(tuple(zip(*values)), len(values)) == b"".join(map(shape.row, values))
+            assert b"".join(shape.rows(tuple(zip(*values)), len(values))) == b"".join(map(shape.row, values))
 
 
 def test_map_text_orders_by_value_and_takes_the_last() -> None:

@@ -27,7 +27,7 @@ class _Memory(Writer):
     def __init__(self) -> None:
         self.data = b""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray) -> None:
         self.data += data
 
     err = write

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from unitrace.contract.types import Int, Pointer, Str, Type
@@ -19,10 +20,14 @@ SECOND = 1_000_000_000
 
 
 class EventLines:
-    """Writes bare probes' lines."""
+    """Writes bare probes' lines. ``arguments``: a text of an event's arguments that is better than ours, or
+    None where it has none."""
 
-    def __init__(self, resolve: Resolver | None = None) -> None:
+    def __init__(
+        self, resolve: Resolver | None = None, arguments: Callable[[Event], bytes | None] | None = None
+    ) -> None:
         self._resolve = resolve
+        self._arguments = arguments
         self._cells: dict[tuple[str, tuple[str, ...], tuple[Type, ...]], list[bytes | Cell] | None] = {}
 
     def line(self, event: Event) -> bytes:
@@ -31,23 +36,29 @@ class EventLines:
         head = b"%6d.%09d [%03d] %s-%d %s" % (
             seconds, ns, event.cpu, safe(event.comm), event.tid, event.probe.encode()
         )  # fmt: skip
+        better = self._arguments(event) if self._arguments is not None else None
+        if better is not None:
+            return b"%s %s\n" % (head, _CONTROL.sub(lambda one: _ESCAPES[one[0][0]], better))
         parts = [head]
         for name, of, value in zip(event.names, event.types, event.values):
             parts.append(b"%s=%s" % (name.encode(), self._argument(of, value)))
         return b" ".join(parts) + b"\n"
 
-    def lines(self, rows: EventRows) -> bytes:
-        """The lines of many: by columns where those are arrays of numbers and strings."""
+    def lines(self, rows: EventRows) -> Iterator[bytes | bytearray]:
+        """The lines of many, in parts: by columns where those are arrays of numbers and strings."""
         columns = (rows.times, rows.cpus, rows.comms, rows.tids, *rows.columns)
-        if all(hasattr(column, "dtype") for column in columns):
+        if self._arguments is None and all(hasattr(column, "dtype") for column in columns):
             from unitrace.output.lines import FROM
 
             cells = self._as_cells(rows) if rows.count >= FROM else None
             if cells is not None:
-                return self._by_columns(rows, cells, columns)
-        return b"".join(map(self.line, events(rows)))
+                yield from self._by_columns(rows, cells, columns)
+                return
+        yield b"".join(map(self.line, events(rows)))
 
-    def _by_columns(self, rows: EventRows, cells: Sequence[bytes | Cell], columns: tuple[Any, ...]) -> bytes:
+    def _by_columns(
+        self, rows: EventRows, cells: Sequence[bytes | Cell], columns: tuple[Any, ...]
+    ) -> Iterator[bytes | bytearray]:
         from unitrace.output.lines import lines
 
         def one_by_one(part: Sequence[Any], count: int) -> bytes:
@@ -100,6 +111,9 @@ def _cells(probe: str, names: tuple[str, ...], types: tuple[Type, ...]) -> list[
 
 _ESCAPES = {n: f"\\x{n:02x}".encode() for n in (*range(32), 127)}
 _ESCAPES.update({10: b"\\n", 9: b"\\t", 13: b"\\r", 34: b'\\"', 92: b"\\\\"})
+
+
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 
 
 def safe(text: bytes) -> bytes:

@@ -1,13 +1,13 @@
 """Many lines of one shape as text, column by column: no Python object is made of a value.
 
 Lines are the rows of a matrix of bytes. Literal text stands in every row; a column is as wide as its
-longest value, and where a value is shorter, NUL fills it up. Then all NULs are taken out at once. Numbers
-are written four decimal digits (two hexadecimal ones) at a time, from a table.
+longest value, and where a value is shorter, NUL fills it up. If any is, all NULs are taken out at once.
+Numbers are written four decimal digits (two hexadecimal ones) at a time, from a table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from unitrace.contract.record import Record
@@ -49,10 +49,10 @@ def lines(
     columns: Sequence[Any],
     count: int,
     otherwise: Callable[[Sequence[Any], int], bytes],
-) -> bytes:
-    """The text of ``count`` lines: literal text, and a cell for each of ``columns`` (arrays of integers or
-    ``S<n>``). Lines that this way can't make are made by ``otherwise``: columns, and how many."""
-    found: list[bytes | bytearray] = []
+) -> Iterator[bytes | bytearray]:
+    """The text of ``count`` lines, some of them at a time: literal text, and a cell for each of ``columns``
+    (arrays of integers or ``S<n>``). Lines that this way can't make are made by ``otherwise``: columns, and
+    how many."""
     literal = any(isinstance(piece, bytes) and b"\0" in piece for piece in pieces)
     for first in range(0, count, AT_ONCE):
         part = [column[first : first + AT_ONCE] for column in columns]
@@ -60,27 +60,36 @@ def lines(
         try:
             if literal:
                 raise Unfit
-            found.append(_made(pieces, part, size))
+            made: bytes | bytearray = _made(pieces, part, size)
         except Unfit:
-            found.append(otherwise(part, size))
-    return b"".join(found)
+            made = otherwise(part, size)
+        yield made
 
 
 class _Sheet:
     """The matrix while it is planned. ``template``: a row without its values; ``parts``: values, and where
-    each begins in a row; ``fills``: bytes of a row that are to be ``fill`` where they are NUL."""
+    each begins in a row; ``fills``: bytes of a row that are to be ``fill`` where they are NUL. ``ragged``:
+    whether there may be NULs left then."""
 
-    __slots__ = ("fills", "parts", "template")
+    __slots__ = ("fills", "parts", "ragged", "template")
 
     def __init__(self) -> None:
         self.template = bytearray()
         self.parts: list[tuple[int, Array]] = []
         self.fills: list[tuple[int, int, int]] = []
+        self.ragged = False
 
-    def put(self, values: Array) -> None:
-        """A value a row, as wide as it is."""
-        self.parts.append((len(self.template), values))
-        self.template += bytes(values.dtype.itemsize)
+    def put(self, values: Array, first: int = 0, end: int = 0) -> None:
+        """The bytes of each value from ``first`` to ``end`` (0: to its own). ``values`` are contiguous."""
+        import numpy as np
+
+        end = end or values.dtype.itemsize
+        while first < end:
+            width = next(width for width in (8, 4, 2, 1) if not first % width and first + width <= end)
+            part: Array = np.ndarray(len(values), f"<u{width}", values, first, values.strides)
+            self.parts.append((len(self.template), part))
+            self.template += bytes(width)
+            first += width
 
     def pad(self, low: int, high: int, fill: int) -> None:
         """Fill up the bytes from ``low`` to ``high`` of each row."""
@@ -101,7 +110,7 @@ class _Sheet:
             for at in range(low, high):
                 column: Array = np.ndarray((count,), "u1", made, at, (width,))
                 column[column == 0] = fill
-        return made.translate(None, b"\0")
+        return made.translate(None, b"\0") if self.ragged else made
 
 
 def _made(pieces: Sequence[bytes | Cell], columns: Sequence[Array], count: int) -> bytearray:
@@ -142,19 +151,19 @@ def _string(sheet: _Sheet, cell: Cell, values: Array) -> None:
         text = ever[:longest]
         sheet.template += text.ljust(cell.width) if cell.left else text.rjust(cell.width)
         return
-    ragged = min(cell.width, longest)
+    filled = min(cell.width, longest)
     if not cell.left:
-        sheet.template += b" " * (cell.width - ragged)
+        sheet.template += b" " * (cell.width - filled)
         matrix = values.view("u1").reshape(len(values), size)
-        for at in range(ragged):
-            sheet.put(np.where(matrix[:, at] == 0, np.uint8(SPACE), np.uint8(0)))
+        for at in range(filled):
+            if not always[at]:
+                sheet.put(np.where(matrix[:, at] == 0, np.uint8(SPACE), np.uint8(0)))
     start = len(sheet.template)
-    halves = values.view("<u4").reshape(len(values), -1)
-    for half in range(-(-longest // 4)):
-        sheet.put(halves[:, half])
+    sheet.put(values, 0, longest)
     if cell.left:
-        sheet.pad(start, start + ragged, SPACE)
-        sheet.template += b" " * (cell.width - ragged)
+        sheet.pad(start, start + filled, SPACE)
+        sheet.template += b" " * (cell.width - filled)
+    sheet.ragged |= b"\0" in always[filled if cell.left else 0 : longest]
 
 
 def _broken(words: Array) -> bool:
@@ -198,26 +207,30 @@ def _number(sheet: _Sheet, cell: Cell, values: Array) -> None:
             raise Unfit
         negative = values < 0
         sheet.put(np.where(negative, np.uint8(ord("-")), np.uint8(0)))
+        sheet.ragged = True
         values = np.where(negative, -values, values).view(f"u{values.dtype.itemsize}")
         least, most = 0, max(most, -least)
     if cell.verb == "d":
         groups = _decimal(values, least, most)
-        digits = len(str(least)), len(str(most))
+        fewest, digits = len(str(least)), len(str(most))
     else:
         groups = _hexadecimal(values, least, most, cell.verb == "X")
-        digits = len(f"{least:x}"), len(f"{most:x}")
-    if cell.width > digits[1]:
-        fill = b"0" if cell.zeros else b" "
-        sheet.template += b"" if cell.left else fill * (cell.width - digits[1])
-    for group in groups:
+        fewest, digits = len(f"{least:x}"), len(f"{most:x}")
+    spare = (b"0" if cell.zeros and not cell.left else b" ") * (cell.width - digits)
+    if not cell.left:
+        sheet.template += spare
+    size = groups[0].dtype.itemsize
+    sheet.put(groups[0], -digits % size)
+    for group in groups[1:]:
         sheet.put(group)
-    end = len(sheet.template)
-    ragged = min(cell.width, digits[1])
+    end, filled = len(sheet.template), min(cell.width, digits)
     if cell.left:
-        _trailing(sheet, groups, digits[0], ragged)
-        sheet.template += b" " * (cell.width - digits[1])
+        _trailing(sheet, groups, fewest, filled)
+        sheet.template += spare
+        sheet.ragged |= fewest < digits
     else:
-        sheet.pad(end - ragged, end - digits[0], ZERO if cell.zeros else SPACE)
+        sheet.pad(end - filled, end - fewest, ZERO if cell.zeros else SPACE)
+        sheet.ragged |= max(fewest, filled) < digits
 
 
 def _trailing(sheet: _Sheet, groups: Sequence[Array], least: int, most: int) -> None:

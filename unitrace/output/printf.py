@@ -7,7 +7,7 @@ at once, or by numpy where their values are arrays (lines.py); else value by val
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -79,18 +79,17 @@ class Format:
         given = iter(values)
         return b"".join(one if isinstance(one, bytes) else one(next(given)) for one in self._pieces)
 
-    def rows(self, columns: Sequence[Sequence[Any]], count: int) -> bytes:
-        """The text of ``count`` records whose values stand in columns: lists, or arrays."""
-        if not columns:
-            return self.row(()) * count
-        if self._native is not None and all(hasattr(column, "dtype") for column in columns):
+    def rows(self, columns: Sequence[Sequence[Any]], count: int) -> Iterator[bytes | bytearray]:
+        """The text of ``count`` records whose values stand in columns: lists, or arrays. In parts."""
+        if columns and self._native is not None and all(hasattr(column, "dtype") for column in columns):
             from unitrace.output.lines import FROM, lines
 
             if count >= FROM:
                 if self._cells is None:
                     self._cells = self._as_cells()
-                return lines(self._cells, columns, count, self._listed_rows)
-        return self._listed_rows(columns, count)
+                yield from lines(self._cells, columns, count, self._listed_rows)
+                return
+        yield self._listed_rows(columns, count) if columns else self.row(()) * count
 
     def _listed_rows(self, columns: Sequence[Sequence[Any]], count: int) -> bytes:
         columns = [listed(column) for column in columns]

@@ -36,7 +36,7 @@ class Writer:
             except OSError as error:
                 raise UsageError(f"failed to open output file {path!r}: {error.strerror}") from None
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray) -> None:
         """Write all of ``data`` now. BrokenPipeError where the reader is gone; UsageError on a full disk."""
         view = memoryview(data)
         while view:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from unitrace.contract.types import Type
-from unitrace.output.events import EventLines
+from unitrace.output.events import Arguments, EventLines
 from unitrace.output.maps import map_text
 from unitrace.output.printf import Format
 from unitrace.output.records import (
@@ -34,10 +34,10 @@ __all__ = ["TextSink"]
 
 
 class TextSink:
-    """Renders to a Writer; what one ``emit`` is given becomes one write.
+    """Renders to a Writer; what one ``emit`` is given becomes one write, or a write each some thousand lines.
 
     ``quiet``: no "Attached" line. ``warnings``: print runtime warnings. ``bare``: the program is a list of
-    bare probes, whose end needs no blank lines before the maps.
+    bare probes, whose end needs no blank lines before the maps. ``arguments``: as in EventLines.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class TextSink:
         warnings: bool = True,
         bare: bool = False,
         resolve: Resolver | None = None,
+        arguments: Arguments | None = None,
     ) -> None:
         self._writer = writer
         self._quiet = quiet
@@ -55,12 +56,10 @@ class TextSink:
         self._bare = bare
         self._resolve = resolve
         self._formats: dict[tuple[bytes, tuple[Type, ...]], Format] = {}
-        events = EventLines(resolve)
+        events = EventLines(resolve, arguments)
         self._render: dict[type, Callable[[Any], bytes]] = {
             Printed: self._printed,
-            PrintedRows: self._printed_rows,
             Event: events.line,
-            EventRows: events.lines,
             ValueShown: lambda shown: value_text(shown.type, shown.value, self._resolve) + b"\n",
             MapShown: lambda shown: map_text(shown, self._resolve),
             TimeShown: lambda shown: shown.text,
@@ -73,6 +72,10 @@ class TextSink:
             Tested: _selftest,
             Benched: _selftest,
         }
+        self._render_many: dict[type, Callable[[Any], Iterator[bytes | bytearray]]] = {
+            PrintedRows: self._printed_rows,
+            EventRows: events.lines,
+        }
 
     def __enter__(self) -> TextSink:
         return self
@@ -82,7 +85,20 @@ class TextSink:
 
     def emit(self, records: Iterable[Out]) -> None:
         """Render and write ``records``."""
-        data = b"".join([self._render[type(record)](record) for record in records])
+        few: list[bytes] = []
+        for record in records:
+            many = self._render_many.get(type(record))
+            if many is None:
+                few.append(self._render[type(record)](record))
+                continue
+            self._write(few)
+            for part in many(record):
+                self._writer.write(part)
+        self._write(few)
+
+    def _write(self, texts: list[bytes]) -> None:
+        data = b"".join(texts)
+        texts.clear()
         if data:
             self._writer.write(data)
 
@@ -105,7 +121,7 @@ class TextSink:
             self._writer.err(_place(printed.span) + word + b": " + text + b"\n")
         return b""
 
-    def _printed_rows(self, rows: PrintedRows) -> bytes:
+    def _printed_rows(self, rows: PrintedRows) -> Iterator[bytes | bytearray]:
         return self._format(rows.format, rows.types).rows(rows.columns, rows.count)
 
     def _attached(self, attached: Attached) -> bytes:
