@@ -17,6 +17,7 @@ from unitrace.contract.ir import Clause
 from unitrace.contract.machine import Machine
 from unitrace.contract.model import Batch, Losses, Place, Snapshot
 from unitrace.contract.offer import Offer, Share
+from unitrace.contract.wildcards import LeftOut
 from unitrace.kernel import cpus
 
 from . import maps, snapshot, syscall
@@ -62,6 +63,8 @@ class Attached:
         self.hung: dict[str, int] = {}  # clauses at each probe
         self.programs: dict[tuple[int, int, tuple[int, int], bytes, int], int] = {}
         self.missed_before: dict[int, int] = {}
+        self.left_out = LeftOut()
+        self.notes: list[str] = []
         self.hanger = Hanger(machine, offer.request.options.pid)
         try:
             self._attach()
@@ -92,10 +95,12 @@ class Attached:
         first = [(number, one) for number, one in numbered if one.clause.probe.kind not in LIFO]
         then = [(number, one) for number, one in reversed(numbered) if one.clause.probe.kind in LIFO]
         for done, (number, one) in enumerate((*first, *then), 1):
-            self._load(number, one)
+            with self.left_out.unless_named(one.clause):
+                self._load(number, one)
             if progress is not None:
                 progress(done, len(shares))
         self.hanger.finish()
+        self.notes = self.left_out.notes(len(shares))
 
     def _scratch(self, compiled: Compiled) -> None:
         """Memory that a program needs beyond its stack: of each CPU, or of each thread that is in it."""

@@ -32,6 +32,7 @@ from .ways import (
     MANY,
     MECHANISMS,
     RAW,
+    TOGETHER,
     Mechanism,
     context,
     has_cookies,
@@ -151,7 +152,8 @@ class _Offering:
                 self._whole(clause, plans)
         shares = tuple(self._share(clause, self.ways[clause.ordinal], plans) for clause in clauses)
         cost = max((one.mechanism.cost + (100 if one.kept else 190) for one in _plans(shares)), default=0)
-        return Offer("ebpf", self.request, shares, cost, 5 + len(shares))
+        apart = sum(one.mechanism not in TOGETHER for one in _plans(shares))
+        return Offer("ebpf", self.request, shares, cost, 6 + max(0, apart - 1) + len(shares) // 100)
 
     def _better_whole(self, clause: Clause) -> bool:
         """A clause without kept maps is streamed: user space does the rest as cheaply. But not where it

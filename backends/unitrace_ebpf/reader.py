@@ -22,6 +22,9 @@ __all__ = ["Reader"]
 ROOM = 4096
 """Bytes that one run of a program can bring."""
 
+_TEXT = 511
+"""Bytes of a string that bpf_trace_printk takes (MAX_BPRINTF_BUF, before 5.13 a buffer on the stack)."""
+
 _NUMBER = struct.Struct("<Q")
 
 
@@ -62,6 +65,13 @@ class Reader:
             except OSError:
                 break
         return found
+
+    def trace(self, text: bytes) -> None:
+        """The kernel puts 511 bytes of it in the trace, and on its own lets the event bpf_trace_printk in,
+        whoever loads such a program (kernel/trace/bpf_trace.c, __set_printk_clr_event)."""
+        value = text.split(b"\0")[0][:_TEXT].ljust(ROOM - 8, b"\0") + b"%s".ljust(8, b"\0")
+        syscall.map_update(self._map, bytes(4), value)
+        self._run("trace", self._trace, 0)
 
     def close(self) -> None:
         for fd in (*self._programs.values(), self._map):
@@ -120,6 +130,14 @@ class Reader:
         self._size(code, R2, 8)
         code.load(R3, R6, 0, 8)
         code.call("probe_read_kernel" if self._split else "probe_read")
+
+    def _trace(self, code: Code) -> None:
+        code.mov(R1, R7)
+        code.alui("+", R1, ROOM - 8)
+        code.alui("mov", R2, 3)
+        code.mov(R3, R7)
+        code.call("trace_printk")
+        code.alui("mov", R0, 0)
 
     def _size(self, code: Code, register: int, off: int) -> None:
         """An argument that the verifier knows to be a size within the map's value."""

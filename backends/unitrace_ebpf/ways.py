@@ -25,6 +25,7 @@ __all__ = [
     "KERNEL_FUNCTIONS",
     "MECHANISMS",
     "RAW",
+    "TOGETHER",
     "Mechanism",
     "context",
     "has_cookies",
@@ -60,6 +61,9 @@ _UPROBE_MULTI = Mechanism(
     "uprobe_multi", "uprobe.multi link", ("bpf.kprobe", "bpf.uprobe_multi"), 12500, syscall.KPROBE,
     syscall.ATTACH_UPROBE_MULTI,
 )  # fmt: skip
+TOGETHER = (_KPROBE_MULTI, _UPROBE_MULTI)
+"""Where one link takes all the places of a program."""
+
 _UPROBE_PMU = Mechanism("uprobe_pmu", "uprobe PMU", ("bpf.kprobe", "bpf.uprobe_pmu"), 12500)
 _UPROBE_EVENT = Mechanism("uprobe_event", "tracefs uprobe event", ("bpf.kprobe", "bpf.uprobe_events"), 12500)
 

@@ -11,6 +11,7 @@ from unitrace.contract.ir import Field
 from unitrace.contract.machine import Machine
 from unitrace.contract.model import Batch, Losses, Place, Snapshot
 from unitrace.contract.offer import Offer
+from unitrace.contract.wildcards import LeftOut
 from unitrace.kernel import tracefs
 from unitrace.kernel.dynamic import DynamicEvents
 from unitrace.kernel.fetched import Rule
@@ -59,6 +60,7 @@ class Attached:
         "_reader",
         "_root",
         "_running",
+        "notes",
     )  # fmt: skip
 
     def __init__(self, machine: Machine, offer: Offer) -> None:
@@ -74,6 +76,7 @@ class Attached:
         self._before: dict[str, int] = {}
         self._losses: dict[str, int] = {}
         self._running = False
+        self.notes: list[str] = []
         self._kept: dict[str, Kept] = {}
         try:
             self._make()
@@ -90,16 +93,16 @@ class Attached:
     # --- making --------------------------------------------------------------------------------
 
     def _make(self) -> None:
-        taps = [(share.clause.ordinal, share.plan) for share in self._offer.shares]
+        taps = [share.plan for share in self._offer.shares if isinstance(share.plan, Tap)]
         buffer_kib = self._offer.request.options.buffer_kib
         instance = self._instance = Instance(self._root, buffer_kib)
-        if any(isinstance(tap, Tap) and tap.reads_memory for _, tap in taps):
+        if any(tap.reads_memory for tap in taps):
             instance.enlarge_pages(STRINGS_KIB)
-        stacked = any(isinstance(tap, Tap) and tap.has("kstack") for _, tap in taps)
+        stacked = any(tap.has("kstack") for tap in taps)
         if stacked:  # every event of an instance has one then, the tasks' too
             instance.write("options/stacktrace", "1")
-        follow = any(isinstance(tap, Tap) and (tap.pid or tap.has(*FOLLOWED)) for _, tap in taps)
-        pids = {tap.pid for _, tap in taps if isinstance(tap, Tap)}
+        follow = any(tap.pid or tap.has(*FOLLOWED) for tap in taps)
+        pids = {tap.pid for tap in taps}
         if len(pids) == 1 and pids != {0}:
             self._process = OneProcess(instance, *pids)
         if follow:
@@ -110,19 +113,25 @@ class Attached:
             self._follower.tasks.snapshot()
         streams: dict[int, list[Stream]] = {}
         cpus = instance.cpus()
-        wanted = {tap.cpu for _, tap in taps if isinstance(tap, Tap)}
+        wanted = {tap.cpu for tap in taps}
         if not follow and wanted and wanted.issubset(cpus):
             keep_cpus(instance, wanted)
             cpus = sorted(wanted)
         filters: dict[str, str] = {}
-        for ordinal, tap in taps:
+        left_out = LeftOut()
+        for share in self._offer.shares:
+            tap = share.plan
             assert isinstance(tap, Tap)
-            event, number, fields = self._event(tap)
+            with left_out.unless_named(share.clause):
+                event, number, fields = self._event(tap)
+            if share.clause in left_out:
+                continue
             if tap.hist is not None:
                 self._kept[tap.hist.map] = Kept(instance, event, tap.hist, tap.filter)
                 continue
-            streams.setdefault(number, []).append(_stream(ordinal, tap, fields, cpus))
+            streams.setdefault(number, []).append(_stream(share.clause.ordinal, tap, fields, cpus))
             filters[event] = tap.filter
+        self.notes = left_out.notes(len(taps))
         for event, text in filters.items():
             if text:
                 instance.write(f"events/{event}/filter", text)
@@ -137,13 +146,13 @@ class Attached:
         for cpu in cpus:
             self._reader.rings.append(Ring(instance.path, cpu, layout, buffer_kib, scratch))
 
-    def _stacks(self, events: set[int], taps: list[tuple[int, object]], follow: bool) -> Stacks:
+    def _stacks(self, events: set[int], taps: list[Tap], follow: bool) -> Stacks:
         """What joins events with the stacks that the instance records with each."""
         with open(f"{self._root}/events/ftrace/kernel_stack/format", encoding="utf-8") as file:
             described = parse_format(file.read())
         if follow:
             events |= {read_format(self._machine, category, name).id for category, name in EVENTS}
-        made = any(isinstance(tap, Tap) and tap.kind in ("e", "t") for _, tap in taps)
+        made = any(tap.kind in ("e", "t") for tap in taps)
         fields = {field.name: field for field in described.fields}
         return Stacks(described.id, fields, events, raw_functions(OWN_FRAMES) if made else [])
 

@@ -16,6 +16,7 @@ from unitrace.contract.ir import Field
 from unitrace.contract.machine import Machine
 from unitrace.contract.model import Batch, Losses, Place, Snapshot
 from unitrace.contract.offer import Offer, Share
+from unitrace.contract.wildcards import LeftOut
 from unitrace.kernel import cpus
 from unitrace.kernel.closing import close_behind, close_now
 from unitrace.kernel.collector import Collector
@@ -69,6 +70,7 @@ class PerfAttachment:
         self._files: tuple[int, int] | None = None  # the limit on open files that was before
         self._profiled: dict[str, int] = {}
         self._reads_memory = False
+        self._left_out = LeftOut()
         self._streams: dict[int, Stream] = {}
         self._counts_lost = bool(machine.answer("perf.format_lost"))
         self._stopped = False
@@ -95,7 +97,12 @@ class PerfAttachment:
     def _open(self, plans: list[tuple[Share, Plan]], kib: int, names: bool, followed: bool) -> None:
         online = cpus.online()
         self._files = _allow_files((len(plans) + 2) * len(online) + 64)
-        made = [self._made(share, plan) for share, plan in plans]
+        made: list[tuple[int, Mapping[str, Field]]] = []
+        for share, plan in plans:
+            made.append((plan.config, {}))
+            if plan.way == "dynamic":
+                with self._left_out.unless_named(share.clause):
+                    made[-1] = self._made(share, plan)
         for id in dict.fromkeys(id for _, plan in plans for id in plan.held):
             held = syscall.attr(syscall.TYPE_TRACEPOINT, id, flags=syscall.DISABLED)
             self._fds.append(self._opened(held, online[0], "a tracepoint"))
@@ -112,7 +119,9 @@ class PerfAttachment:
             # The event that is added last at a place is asked first (perf_trace_add() in
             # kernel/trace/trace_event_perf.c, consumer_add() in kernel/events/uprobes.c).
             for (share, plan), event in reversed([*zip(plans, made)]):
-                self._stream(share, plan, event, ring)
+                if share.clause not in self._left_out:
+                    with self._left_out.unless_named(share.clause):
+                        self._stream(share, plan, event, ring)
             if followed:
                 flags = syscall.TASK | ((syscall.COMM | syscall.COMM_EXEC) if names else 0)
                 self._task_rings.append(self._ring(self._software(cpu, flags, task_kib), cpu, task_kib))
@@ -122,6 +131,7 @@ class PerfAttachment:
                 f"perf rings are {smallest // 1024} KiB a CPU, not {wanted}: the limit on locked memory "
                 "(ulimit -l, kernel.perf_event_mlock_kb)"
             )
+        self.notes += self._left_out.notes(len(plans))
         self._note_programs()
         for ring in self._task_rings:
             syscall.enable(ring.fd)
@@ -170,9 +180,7 @@ class PerfAttachment:
             ) from None
 
     def _made(self, share: Share, plan: Plan) -> tuple[int, Mapping[str, Field]]:
-        """perf_event_attr.config, and the event's fields; makes the tracefs event where one is used."""
-        if plan.way != "dynamic":
-            return plan.config, {}
+        """Make the tracefs event: perf_event_attr.config, and its fields."""
         from unitrace.kernel import formats, tracefs
         from unitrace.kernel.dynamic import DynamicEvents
 

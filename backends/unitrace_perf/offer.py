@@ -55,15 +55,22 @@ def answer(backend: str, machine: Machine, request: Request) -> Answered:
         and one.plan.way == "pmu"
         and one.clause.probe.kind in ("kretprobe", "fexit")
     )
+    others = len(shares) - 1  # each probe is attached by itself
     if all(one.residual is None for one in shares):
         return Offer(
-            backend, request, tuple(shares), COUNTED_NS, COUNTED_MS, exact=not caveats, caveats=caveats
+            backend,
+            request,
+            tuple(shares),
+            COUNTED_NS,
+            COUNTED_MS + others,
+            exact=not caveats,
+            caveats=caveats,
         )
     user = any(one.clause.probe.kind in ("uprobe", "uretprobe", "usdt") for one in shares)
     streamed = EVENT_NS if any(one.accepted is None for one in shares) else (EVENT_NS + REJECTED_NS) // 2
     cost = UPROBE_NS if user else streamed
     dynamic = any(isinstance(one.plan, Plan) and one.plan.way == "dynamic" for one in shares)
-    start_ms = 25 if dynamic else 10
+    start_ms = (25 if dynamic else 10) + others
     return Offer(backend, request, tuple(shares), cost, start_ms, exact=not caveats, caveats=caveats)
 
 
