@@ -177,6 +177,8 @@ class Trace:
         self._stopped = True
 
     def signalled(self, name: str) -> None:
+        if self._engine is not None:
+            self._engine.hurry()
         """Run the ``self:signal:NAME`` clauses at the next turn. Safe in a signal handler."""
         self._signals.append(name)
 

@@ -381,6 +381,17 @@ def test_exit_stops_at_that_very_event_and_end_still_runs() -> None:
     assert engine.exit_code == 0 and engine.next_due() is None
 
 
+def test_commands_that_wait_when_it_ends() -> None:
+    """They are left out, and counted."""
+    system = clause(ir.Act("system", (), b"sleep 0.2; echo ran"))
+    engine, emitted = engine_of(program(system), unsafe=True)
+    engine.hurry()
+    engine.feed([rows(0, range(50))])
+    ran = sum(one == Text("system", b"ran\n") for one in emitted)
+    assert 1 <= ran < 10
+    assert engine.losses == {"system() left out at the end": 50 - ran}
+
+
 def test_cat_system_time_and_join(tmp_path: Path) -> None:
     file = tmp_path / "some file"
     file.write_bytes(b"content\n")

@@ -101,6 +101,9 @@ class KernelReader(Protocol):
     def memory(self, address: int, size: int) -> bytes:
         """The kernel's memory; short, or empty, where it can't be read."""
 
+    def trace(self, text: bytes) -> None:
+        """Put a line into the kernel's trace, as bpf_trace_printk does."""
+
     def close(self) -> None:
         """Remove all that was made."""
 

@@ -10,7 +10,8 @@ time                    ``text``: format ("%H:%M:%S\\n" if empty)
 cat, system             ``text``: format, ``args``: values (system needs --unsafe)
 join                    ``args``: strings, up to the first empty one; ``text``: separator
 signal, signal_thread   ``args``: (number,): to this process, from its own clauses (--unsafe)
-debugf                  ``text``: format, ``args``: values; into the kernel's trace, as bpf_trace_printk does
+debugf                  ``text``: format, ``args``: values; into the kernel's trace: by bpf_trace_printk where
+                        a backend has it, else through trace_marker
 assert                  ``args``: (condition,), ``text``: message
 """
 
@@ -171,6 +172,9 @@ def _system(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
     def system(values: tuple[Any, ...]) -> None:
         import subprocess
 
+        if runtime.late:
+            runtime.lose("system() left out at the end")
+            return
         command = form.row(values).split(b"\0", 1)[0]
         done = subprocess.run(
             ["/bin/sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
@@ -212,6 +216,11 @@ def _debugf(stmt: ir.Act, scope: Scope, event_time: Callable[[], str]) -> str:
     from unitrace.output.printf import Format
 
     runtime, form = scope.runtime, Format(stmt.text, _types(stmt))
+    try:
+        kernel = runtime.own.kernel()
+        return f"{scope.bind(lambda values: kernel.trace(form.row(values)))}({_args(stmt, scope)})"
+    except BackendError:
+        pass
 
     def debugf(values: tuple[Any, ...]) -> None:
         path = "/sys/kernel/tracing/trace_marker"

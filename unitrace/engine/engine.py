@@ -90,6 +90,10 @@ class Engine:
             self._streamed[ordinal] = compiled(residual, columns, stores, self._runtime)
         self._unordered = unordered([one.clause for one in self._streamed.values()], program.maps)
 
+    def hurry(self) -> None:
+        """Come to the end: commands of system() that wait are left out, and counted as losses."""
+        self._runtime.hurry()
+
     @property
     def losses(self) -> Mapping[str, int]:
         """What clauses couldn't have, by cause."""

@@ -60,6 +60,7 @@ class Runtime:
         self.started = time.monotonic_ns()
         self.to_wall = time.time_ns() - self.started  # one for the run: differences stay exact
         self.lost: dict[str, int] = {}
+        self._until = float("inf")
         self._full: dict[str, str] = {}
         self._warned: dict[tuple[str, object], list[object]] = {}
 
@@ -122,6 +123,16 @@ class Runtime:
             text += "\nAdditional Info - helper: map_update_elem, retcode: -7"
             self._full[store.decl.name] = text
         self.warn(text, None, store.decl.name, times)
+
+    def hurry(self) -> None:
+        """The user wants it to end: from half a second on, what takes long is left out. Safe in a signal
+        handler."""
+        self._until = min(self._until, time.monotonic() + 0.5)
+
+    @property
+    def late(self) -> bool:
+        """Whether what takes long is to be left out."""
+        return time.monotonic() > self._until
 
     def lose(self, cause: str) -> None:
         """Count a loss."""

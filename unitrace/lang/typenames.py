@@ -44,6 +44,7 @@ _INTEGERS: dict[str, Type] = {
     "fmode_t": Int(32, False), "socklen_t": Int(32, False), "ino_t": Int(64, False), "mode_t": Int(16, False),
     "caddr_t": Int(64, False), "nlink_t": Int(32, False), "clock_t": Int(64, True),
     "sa_family_t": Int(16, False), "bool": BOOL, "_Bool": BOOL, "void": VOID,
+    "float": Buffer(4), "double": Buffer(8),
 }  # fmt: skip
 
 _OTHERS: dict[str, Type] = {

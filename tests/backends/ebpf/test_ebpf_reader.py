@@ -66,6 +66,21 @@ def test_stack(reader: Reader) -> None:
     reader.close()
 
 
+def test_trace(reader: Reader) -> None:
+    """An instance of its own can't have it: bpf_trace_printk goes to the main trace, others' lines with it."""
+    mark = f"unitrace-{os.getpid()}".encode()
+    reader.trace(mark + b"." * 600)
+    reader.close()
+    try:
+        with open("/sys/kernel/tracing/trace", "rb") as file:
+            lines = [line for line in file if mark in line]
+    except OSError as error:
+        pytest.skip(f"the trace can't be read: {error}")
+    if not lines:
+        pytest.skip("the trace is off, or others cleared it")
+    assert b"bpf_trace_printk: " + mark + b"....." in lines[-1]
+
+
 def test_in_a_program() -> None:
     needs("bpf.test_run", "bpf.read_kernel", "btf")
     before = bpf_fds()
