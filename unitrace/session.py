@@ -24,7 +24,7 @@ from unitrace.contract.model import VECTOR_FROM
 from unitrace.contract.offer import Options
 from unitrace.output.records import Attached, Ended, Lost, Message, Out
 from unitrace.plan.choose import Plan, choose
-from unitrace.plan.show import named, only
+from unitrace.plan.show import named, only, raw
 from unitrace.plugins import Plugins
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ class Compiled:
     ``probes``: leave out clauses at other probes than those whose name it finds. ``ask_all``: also
     ask the backends that can't be better any more, to explain the choice. ``unsafe``: whether
     system(), signal() and their like pass the check, and kernel functions that aren't said to be traceable.
-    ``debug``: folders where programs' separate debug files may be.
+    ``debug``: folders where programs' separate debug files may be. ``pretty``: a bare tracepoint shows its
+    record's fields as they are, for kernel.print_fmt.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Compiled:
         ask_all: bool = False,
         unsafe: bool = True,
         debug: Sequence[str] = (),
+        pretty: bool = False,
     ) -> None:
         from unitrace.lang import compile_text
 
@@ -105,7 +107,7 @@ class Compiled:
             debug=debug,
         )
         self.warnings = compiled.warnings
-        program = compiled.program
+        program = raw(compiled.program) if pretty else compiled.program
         if probes is not None:
             program = named(program, probes)
         if cpid or options.pid:
@@ -175,10 +177,10 @@ class Trace:
     def stop(self) -> None:
         """End the run at the next turn. Safe in a signal handler and from other threads."""
         self._stopped = True
-
-    def signalled(self, name: str) -> None:
         if self._engine is not None:
             self._engine.hurry()
+
+    def signalled(self, name: str) -> None:
         """Run the ``self:signal:NAME`` clauses at the next turn. Safe in a signal handler."""
         self._signals.append(name)
 

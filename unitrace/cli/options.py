@@ -87,6 +87,13 @@ OPTIONS = (
     Option(("-c", "--cmd"), "child", "COMMAND", "Run COMMAND; end when it ends."),
     Option(("-p", "--pid"), "pid", "PID", "Trace this process.", 0, _pid),
     Option(("-f", "--format"), "form", "FORMAT", "text, json or jsonl.", "text", _form),
+    Option(
+        ("--pretty",),
+        "pretty",
+        "",
+        "Arguments of bare tracepoints as the kernel's print fmt has them.",
+        False,
+    ),
     Option(("-o", "--output"), "output", "FILE", "Write the output to FILE."),
     Option(("-q", "--quiet"), "quiet", "", "No 'Attached' line.", False),
     Option(("-v", "--verbose"), "verbose", "", "Say which backend was chosen, and why.", False),

@@ -125,6 +125,7 @@ def _compiled(source: Spec, given: dict[str, Any], cpid: int) -> Compiled:
         probes=given["probe_filter"],
         unsafe=given["unsafe"],
         debug=given["debug"],
+        pretty=given["pretty"],
     )
     for failed in plugins.failures():
         note(f"plugin {failed.entry.name} failed to load: {failed.failure}")
@@ -158,7 +159,12 @@ def _stream(run: Trace, given: dict[str, Any]) -> int:
     gc.enable()
     with (
         open_sink(
-            given["form"], given["output"], run, quiet=given["quiet"], warnings=not given["no_warnings"]
+            given["form"],
+            given["output"],
+            run,
+            quiet=given["quiet"],
+            warnings=not given["no_warnings"],
+            arguments=_print_fmt(run, given),
         ) as sink,
         _signals(run),
     ):
@@ -168,6 +174,17 @@ def _stream(run: Trace, given: dict[str, Any]) -> int:
         sink.emit(run.finish())
         sink.end()
     return run.exit_code
+
+
+def _print_fmt(run: Trace, given: dict[str, Any]) -> Any:
+    """--pretty: what makes the text of a tracepoint's arguments. UsageError where it can't be had."""
+    if not given["pretty"]:
+        return None
+    if given["form"] != "text":
+        raise UsageError("--pretty is of text: the other formats have the fields")
+    from unitrace.kernel.print_fmt import PrintFmt
+
+    return PrintFmt(run.compiled.machine).arguments
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from unitrace.contract.types import Int, Pointer, Str, Type
@@ -14,18 +14,18 @@ from unitrace.output.values import Resolver, value_text
 if TYPE_CHECKING:
     from unitrace.output.lines import Cell
 
-__all__ = ["EventLines", "safe"]
+__all__ = ["Arguments", "EventLines", "safe"]
 
 SECOND = 1_000_000_000
 
+Arguments = Callable[[str, int, "Mapping[str, Any]"], "bytes | None"]
+"""The text of an event's arguments, of its probe's label, its thread and its fields; None: there is none."""
+
 
 class EventLines:
-    """Writes bare probes' lines. ``arguments``: a text of an event's arguments that is better than ours, or
-    None where it has none."""
+    """Writes bare probes' lines; the arguments as ``arguments`` has them, if given, where it has them."""
 
-    def __init__(
-        self, resolve: Resolver | None = None, arguments: Callable[[Event], bytes | None] | None = None
-    ) -> None:
+    def __init__(self, resolve: Resolver | None = None, arguments: Arguments | None = None) -> None:
         self._resolve = resolve
         self._arguments = arguments
         self._cells: dict[tuple[str, tuple[str, ...], tuple[Type, ...]], list[bytes | Cell] | None] = {}
@@ -36,9 +36,10 @@ class EventLines:
         head = b"%6d.%09d [%03d] %s-%d %s" % (
             seconds, ns, event.cpu, safe(event.comm), event.tid, event.probe.encode()
         )  # fmt: skip
-        better = self._arguments(event) if self._arguments is not None else None
-        if better is not None:
-            return b"%s %s\n" % (head, _CONTROL.sub(lambda one: _ESCAPES[one[0][0]], better))
+        if self._arguments is not None:
+            text = self._arguments(event.probe, event.tid, dict(zip(event.names, event.values)))
+            if text is not None:
+                return b"%s %s\n" % (head, _CONTROL.sub(lambda one: _ESCAPES[one[0][0]], text))
         parts = [head]
         for name, of, value in zip(event.names, event.types, event.values):
             parts.append(b"%s=%s" % (name.encode(), self._argument(of, value)))
@@ -111,7 +112,6 @@ def _cells(probe: str, names: tuple[str, ...], types: tuple[Type, ...]) -> list[
 
 _ESCAPES = {n: f"\\x{n:02x}".encode() for n in (*range(32), 127)}
 _ESCAPES.update({10: b"\\n", 9: b"\\t", 13: b"\\r", 34: b'\\"', 92: b"\\\\"})
-
 
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 

@@ -8,13 +8,23 @@ from unitrace.contract.ir import Show
 from unitrace.output.sink import Sink, Writer
 
 if TYPE_CHECKING:
+    from unitrace.output.events import Arguments
     from unitrace.session import Trace
 
 __all__ = ["open_sink"]
 
 
-def open_sink(form: str, path: str | None, run: Trace, *, quiet: bool = False, warnings: bool = True) -> Sink:
-    """The sink for ``form`` ("text", "json", "jsonl") writing to ``path`` (None: standard output)."""
+def open_sink(
+    form: str,
+    path: str | None,
+    run: Trace,
+    *,
+    quiet: bool = False,
+    warnings: bool = True,
+    arguments: Arguments | None = None,
+) -> Sink:
+    """The sink for ``form`` ("text", "json", "jsonl") writing to ``path`` (None: standard output);
+    ``arguments``: of text, as in output.events."""
     writer = Writer(path)
     if form == "json":
         from unitrace.output.json import JsonSink
@@ -27,4 +37,6 @@ def open_sink(form: str, path: str | None, run: Trace, *, quiet: bool = False, w
     from unitrace.output.text import TextSink
 
     bare = all(isinstance(stmt, Show) for clause in run.program.clauses for stmt in clause.body)
-    return TextSink(writer, quiet=quiet, warnings=warnings, bare=bare, resolve=run.resolve)
+    return TextSink(
+        writer, quiet=quiet, warnings=warnings, bare=bare, resolve=run.resolve, arguments=arguments
+    )

@@ -10,12 +10,28 @@ import re
 from unitrace.contract.ir import Binary, Clause, Const, Program, Show, Site, Stmt, Text
 from unitrace.contract.types import BOOL, UINT32
 
-__all__ = ["named", "only", "plain", "texts"]
+__all__ = ["named", "only", "plain", "raw", "texts"]
 
 
 def plain(program: Program) -> Program:
     """The program with every string that a Show reads by pointer replaced by the pointer."""
     return program.replace(clauses=tuple(_plain_clause(clause) for clause in program.clauses))
+
+
+def raw(program: Program) -> Program:
+    """The program with every tracepoint's Show made of the record's fields as they are, all of them."""
+
+    def as_recorded(clause: Clause) -> Clause:
+        fields = clause.probe.fields
+        names = tuple(field.name for field in fields)
+        values = tuple(Site(field.type, "args", field.name) for field in fields)
+        body = tuple(Show(names, values) if isinstance(stmt, Show) else stmt for stmt in clause.body)
+        return clause.replace(body=body)
+
+    recorded = ("tracepoint", "syscall")
+    return program.replace(
+        clauses=tuple(as_recorded(one) if one.probe.kind in recorded else one for one in program.clauses)
+    )
 
 
 def texts(program: Program) -> tuple[str, ...]:
