@@ -46,6 +46,7 @@ HELPERS = {
     "get_current_task": 35,
     "get_numa_node_id": 42,
     "probe_read_str": 45,
+    "get_socket_cookie": 46,
     "get_stack": 67,
     "get_current_cgroup_id": 80,
     "send_signal": 109,

@@ -171,7 +171,15 @@ def context(
         result = 8 * slots if probe.kind == "fexit" else -1
         func = "helper" if abilities.func_ip else ""
         return Context(
-            "raw", fields, constants, result=result, atomic=True, slots=slots, func=func, address=address
+            "raw",
+            fields,
+            constants,
+            result=result,
+            atomic=True,
+            slots=slots,
+            typed=True,
+            func=func,
+            address=address,
         )
     if probe.kind == "iter":
         return Context("iter", fields, constants, atomic=True, scratch="task")

@@ -261,7 +261,7 @@ def columns_of(clause: Clause) -> tuple[Column, ...]:
     return tuple(found.values())
 
 
-AT_SITE = frozenset({"buf", "strncmp_user", "reg"})
+AT_SITE = frozenset({"buf", "strncmp_user", "reg", "socket_cookie"})
 """Functions that read memory or the site themselves, and so are columns, not computed later."""
 
 

@@ -62,7 +62,8 @@ class Context(Record):
     all). ``user``: the probed code is a process's. ``func``: where the function's address is: "helper"
     (bpf_get_func_ip), a register's name, or "" (nowhere); ``address``: known already. ``scratch``: whose
     memory beyond the stack is: a "cpu"'s, where no other program can come between, a "task"'s, or nobody's
-    (""). ``slots``: how many u64 a raw context has. ``static``: the places of a USDT probe, whose arguments
+    (""). ``slots``: how many u64 a raw context has; ``typed``: the verifier knows what those that are
+    pointers point to. ``static``: the places of a USDT probe, whose arguments
     its notes locate."""
 
     kind: str
@@ -79,6 +80,7 @@ class Context(Record):
     address: int = 0
     scratch: str = ""
     slots: int = 12
+    typed: bool = False
     static: tuple[Any, ...] = ()
     named: tuple[int, ...] = ()
 

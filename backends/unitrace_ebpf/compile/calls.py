@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from unitrace.contract.ir import Call, Cast, Const, Expr, MapGet
+from unitrace.contract.ir import Call, Cast, Const, Expr, MapGet, Site
 from unitrace.contract.types import Formatted
 
-from ..asm import R0
+from ..asm import R0, R1
 from .base import CannotCompile, shape
 from .layouts import in_register
 from .values import Values
@@ -44,6 +44,8 @@ class Calls(Values):
             self._bswap(expr)
         elif name == "strncmp":
             self._strncmp(expr)
+        elif name == "socket_cookie":
+            self._socket_cookie(expr)
         else:
             raise CannotCompile(f"{name}()")
 
@@ -62,6 +64,16 @@ class Calls(Values):
         if bits > 8:
             self.code.swap(R0, bits)
         self.code.extend(R0, bits, signed)
+
+    def _socket_cookie(self, expr: Call) -> None:
+        """bpf_get_socket_cookie takes pointers that the verifier knows (5.12): arguments themselves."""
+        arg = expr.args[0]
+        while isinstance(arg, Cast):
+            arg = arg.operand
+        if not (self.context.typed and isinstance(arg, Site) and arg.name == "args"):
+            raise CannotCompile("socket_cookie() of anything but an argument of fentry and fexit")
+        self.into(arg, R1)
+        self.code.call("get_socket_cookie")
 
     def _strncmp(self, expr: Call) -> None:
         """0 where the first bytes are the same, else 1."""
