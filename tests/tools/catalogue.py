@@ -102,7 +102,7 @@ _ALL = (
     Case("tcpsynbl", net.connected, lines(r"@backlog\[7\]|^\[")),
     Case("threadsnoop", files.threads, lines(_MINE)),
     Case("undump", files.passed_on, lines(_MINE)),
-    Case("vfscount", files.touched, lines(r"vfs_(fsync|read|write|unlink|rmdir|mkdir)", (r"\d+$", "N"))),
+    Case("vfscount", files.touched, lines(r"vfs_(fsync_range|read|write|unlink|rmdir|mkdir)\]", (r"\d+$", "N"))),
     Case("vfsstat", files.touched, once(lines(r"vfs_(fsync|open|read|write)\]", (r"\d+$", "N")))),
     Case("writeback", disks.written_back, lines(r"sync", (r"[\d.]+$", "MS")), disks.disk),
     Case("xfsdist", disks.xfs, lines(r"^@us\["), disks.xfs_ready),
