@@ -103,7 +103,7 @@ def frame(column: Column, kind: str) -> Source | None:
     site = column.value
     if not isinstance(site, Site) or site.name != "ustack" or not isinstance(site.type, Stack):
         return None
-    if site.type.depth != 1 or site.type.mode == "build_id" or kind not in USER_PROBES:
+    if site.type.depth != 1 or kind not in USER_PROBES:
         return None
     return Source(column.name, "frame", "__probe_ret_ip" if kind == "uretprobe" else "__probe_ip")
 

@@ -62,14 +62,12 @@ class Plan(Record):
 
 
 def stacks_of(columns: tuple[Column, ...]) -> tuple[tuple[str, tuple[str, int]], ...]:
-    """The call stacks among the columns: which, and how deep. Raises Unserved."""
-    found = []
-    for column in columns:
-        if isinstance(column.type, Stack) and isinstance(column.value, Site):
-            if column.type.mode == "build_id":
-                raise Unserved("samples hold no build ids of a stack's files", "use another stack mode")
-            found.append((column.name, (column.type.space, column.type.depth)))
-    return tuple(found)
+    """The call stacks among the columns: which, and how deep."""
+    return tuple(
+        (column.name, (column.type.space, column.type.depth))
+        for column in columns
+        if isinstance(column.type, Stack) and isinstance(column.value, Site)
+    )
 
 
 def constants_of(

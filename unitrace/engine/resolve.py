@@ -33,6 +33,7 @@ class Resolver:
         self._kernel: Table | None = None
         self._files: dict[str, Table] = {}
         self._places: dict[int, list[tuple[int, int, int, str]]] = {}
+        self._builds: dict[str, bytes] = {}
         self._cgroups: dict[int, bytes] = {}
 
     def __call__(self, of: Type, value: Any) -> bytes:
@@ -59,13 +60,16 @@ class Resolver:
 
     def _stack(self, of: Stack, value: Any) -> bytes:
         """One line a frame, after a line break: indented by eight blanks; mode "perf" has the address and
-        the file too, mode "raw" the address alone."""
+        the file too, mode "raw" the address alone, mode "build_id" that of the file and the place in it."""
         user = of.space == "user"
         pid = value[0] if user and value else 0
         lines = []
         for address in value[1 : of.depth + 1] if user else value[: of.depth]:
             if of.mode == "raw":
                 lines.append(b"%x\n" % address)
+                continue
+            if of.mode == "build_id":
+                lines.append(self._in_build(address, pid))
                 continue
             text = self._symbol(of.space, (address, pid) if user else address, offsets=True)
             if of.mode == "perf":
@@ -108,6 +112,15 @@ class Resolver:
                 if start <= address < end:
                     return start, offset, path
         return None
+
+    def _in_build(self, address: int, pid: int) -> bytes:
+        found = self._mapped(address, pid)
+        if found is None:
+            return b"0x%x\n" % address
+        start, offset, path = found
+        if path not in self._builds:
+            self._builds[path] = _build_id(path)
+        return b"%s 0x%x\n" % (self._builds[path], address - start + offset)
 
     def _file_at(self, address: int, pid: int) -> bytes:
         found = self._mapped(address, pid)
@@ -210,6 +223,17 @@ def _mappings(pid: int) -> list[tuple[int, int, int, str]]:
     except OSError:
         pass
     return made
+
+
+def _build_id(path: str) -> bytes:
+    """The build id of a file in hex; zeros where it has none."""
+    from unitrace.kernel import elf
+
+    try:
+        with elf.Elf(path) as file:
+            return file.build_id().encode() or b"0" * 40
+    except (OSError, ValueError):
+        return b"0" * 40
 
 
 def _fixed_symbols(path: str) -> list[tuple[int, int, bytes]]:

@@ -61,8 +61,6 @@ def _symbol(into: Base, base: int, off: int) -> None:
 
 def _stack(into: Base, of: Stack, base: int, off: int) -> None:
     """bpf_get_stack (4.18) clears what it doesn't fill, also where it fails."""
-    if of.mode == "build_id":
-        raise CannotCompile("build ids of a stack's files")
     if not into.abilities.get_stack:
         raise CannotCompile("call stacks (kernel 4.18)")
     code, user = into.code, of.space == "user"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 
-import pytest
 from unitrace_perf import records, syscall
 from unitrace_perf.chains import split, taken
 from unitrace_perf.plan import Plan
@@ -15,7 +14,7 @@ from unitrace.contract.ir import Binary, Clause, Const, Expr, MapDecl, MapUpdate
 from unitrace.contract.machine import Answer, Machine
 from unitrace.contract.model import Place
 from unitrace.contract.offer import Offer, Refusal, Request
-from unitrace.contract.types import BOOL, UINT32, UINT64, Aggregate, Stack
+from unitrace.contract.types import BOOL, UINT32, UINT64, Aggregate
 
 KERNEL, USER = (1 << 64) - 128, (1 << 64) - 512
 TID = Site(UINT32, "tid")
@@ -137,10 +136,3 @@ def test_raw_data_behind_chains() -> None:
 def test_moved_starts() -> None:
     data = sample(9, 1, 1, (KERNEL, 5), 1)
     assert taken(data, [0]) == ([24], [(KERNEL, 5)])
-
-
-@pytest.mark.parametrize("mode", ["build_id"])
-def test_what_samples_lack(mode: str) -> None:
-    site = Site(Stack("user", 5, mode), "ustack")
-    answer = BACKEND.offer(machine(), Request((clause(Probe("profile", "hz", "99", 99), (site,)),)))
-    assert isinstance(answer, Refusal)
