@@ -307,6 +307,7 @@ class Trace:
             if hasattr(backend, "reader"):
                 try:
                     self._reader = backend.reader(self.compiled.machine)
+                    self.backend = "+".join(dict.fromkeys((*self.plan.backends, backend.name)))
                     return self._reader
                 except BackendError as error:
                     said.append(error)

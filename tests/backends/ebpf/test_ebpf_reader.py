@@ -89,6 +89,7 @@ def test_in_a_program() -> None:
     with unitrace.trace(spec) as run:
         list(run)
     values = {name: next(iter(content.values()), None) for name, content in run.maps.items()}
+    assert run.backend == "ebpf"
     assert values["@pid"] in (1, True)
     assert values["@up"] == os.getppid()
     assert values["@null"] == 0
