@@ -10,7 +10,7 @@ import argparse
 import json
 import re
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,11 @@ class Results:
 
     def add(self, run: dict[str, Any]) -> None:
         """Add a run as --json has it."""
-        self.cases.update({f"{case['suite']}.{case['name']}": case for case in run["cases"]})
+        seen: Counter[str] = Counter()
+        for case in run["cases"]:
+            one = f"{case['suite']}.{case['name']}"
+            seen[one] += 1  # some names stand twice in the suite
+            self.cases[one if seen[one] == 1 else f"{one} ({seen[one]})"] = case
         self.facts.append(run["facts"])
         self.seconds += run["seconds"]
 

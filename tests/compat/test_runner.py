@@ -328,12 +328,15 @@ def results(version: str, *states: str, kernel: str = "9.9, x") -> dict[str, Any
 
 def test_page_beside_the_peer(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
-    first.write_text(json.dumps([results("ours v1", "failed", "passed", "passed", "skipped")]))
-    peer = results("bpftrace v9", "passed", "passed", "failed", "passed")
+    ours = results("ours v1", "failed", "passed", "passed", "skipped", "failed")
+    peer = results("bpftrace v9", "passed", "passed", "failed", "passed", "failed")
+    for run in (ours, peer):  # two cases of one name
+        run["cases"][4]["name"] = "1"
+    first.write_text(json.dumps([ours]))
     again = results("ours v1", "passed")  # the first case, mended
     second.write_text(json.dumps([peer, again, results("ours v1", "passed", kernel="1.0, x")]))
     text = page(gathered([first, second]))
-    assert "| T1 | 4 | 3 | 2 | 66.7 % |" in text
+    assert "| T1 | 5 | 3 | 2 | 66.7 % |" in text
     assert "- **skipped**: feature x (1): s.3 (T1)" in text and "crashed" not in text
     assert "1 cases pass with ours v1 alone: s.2." in text
     assert "## Kernel 1.0, x" in text and "| T1 | 1 | 1 | 0 | 0 |" in text
