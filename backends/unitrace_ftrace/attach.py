@@ -23,7 +23,7 @@ from .instance import Instance
 from .narrow import OneProcess, keep_cpus
 from .pages import parse_header_page
 from .places import place_of
-from .reader import PROCESS, SMALL, TID, Reader, Ring, Stream
+from .reader import PROCESS, TID, Reader, Ring, Scratch, Stream
 from .stacks import Stacks, raw_functions
 from .tap import FOLLOWED, Tap
 
@@ -142,7 +142,7 @@ class Attached:
             self._reader.since = NEVER
         if stacked:
             self._reader.stacks = self._stacks(set(streams), taps, follow)
-        scratch = bytearray(SMALL * layout.size)
+        scratch = Scratch(layout.size)
         for cpu in cpus:
             self._reader.rings.append(Ring(instance.path, cpu, layout, buffer_kib, scratch))
 

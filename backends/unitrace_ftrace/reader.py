@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from .follow import Follower
     from .stacks import Stacks
 
-__all__ = ["PROCESS", "SMALL", "TID", "Reader", "Ring", "Stream"]
+__all__ = ["PROCESS", "SMALL", "TID", "Reader", "Ring", "Scratch", "Stream"]
 
 SMALL = 32
-"""Pages of the first read of a ring, into a buffer that is there already."""
+"""Pages of the first read of a ring: most often, that is all."""
 
 LARGE = 512
 """Pages of further reads; readv takes at most 1024 pieces (UIO_MAXIOV)."""
@@ -43,60 +43,78 @@ STACK_TRIES, STACK_PAUSE = 50, 0.0002
 """How often, and how many seconds apart, a ring is read for the stack of the last event in it."""
 
 
+class Pages:
+    """Room for whole pages, read by readv(2): each piece is one read of trace_pipe_raw, that is a page moved
+    out of the ring, or a copy of what the writer's own page holds so far (ring_buffer_read_page())."""
+
+    __slots__ = ("_pieces", "_view")
+
+    def __init__(self, count: int, size: int) -> None:
+        self._view = memoryview(bytearray(count * size))
+        self._pieces = [self._view[at : at + size] for at in range(0, count * size, size)]
+
+    def read(self, fd: int) -> tuple[bytes, bool]:
+        """The pages that are there now, and whether there may be more."""
+        try:
+            got = os.readv(fd, self._pieces)
+        except BlockingIOError:
+            return b"", False
+        return bytes(self._view[:got]), got == len(self._view)
+
+
+class Scratch:
+    """Where all rings of an instance are read to, one after the other; ``size``: bytes of a page. The larger
+    room is made when there are so many pages."""
+
+    __slots__ = ("_many", "few", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.few = Pages(SMALL, size)
+        self._many: Pages | None = None
+
+    @property
+    def many(self) -> Pages:
+        """LARGE pages."""
+        if self._many is None:
+            self._many = Pages(LARGE, self.size)
+        return self._many
+
+
 class Ring:
-    """One CPU's ring buffer, read without waiting. ``scratch``: SMALL pages that all rings may share: what
-    is read there is copied out at once."""
+    """One CPU's ring buffer, read without waiting."""
 
-    __slots__ = ("_fd", "_first", "_pieces", "cpu", "layout", "limit", "size")
+    __slots__ = ("_fd", "_scratch", "cpu", "layout", "limit", "size")
 
-    def __init__(self, path: str, cpu: int, layout: PageLayout, buffer_kib: int, scratch: bytearray) -> None:
+    def __init__(self, path: str, cpu: int, layout: PageLayout, buffer_kib: int, scratch: Scratch) -> None:
         self.cpu = cpu
         self.layout = layout
         self.size = buffer_kib << 10
         # twice the ring, so that a ring that fills as fast as we read can't keep us here for ever
         self.limit = max(2 * self.size, 4 * SMALL * layout.size)
+        self._scratch = scratch
         self._fd = os.open(
             f"{path}/per_cpu/cpu{cpu}/trace_pipe_raw", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
         )
-        self._first = scratch
-        self._pieces = _pieces(self._first, layout.size)
 
     def drain(self) -> bytes:
-        """All pages that are there now, the last one perhaps partly filled.
-
-        Each piece of a readv(2) is one read of trace_pipe_raw: a page moved out of the ring, or a copy of
-        what the writer's own page holds so far (ring_buffer_read_page()).
-        """
-        got = self._read(self._pieces)
-        if got < len(self._first):
-            return bytes(memoryview(self._first)[:got])
-        parts = [bytes(self._first)]
-        total = got
-        while total < self.limit:
-            more = bytearray(LARGE * self.layout.size)
-            got = self._read(_pieces(more, self.layout.size))
-            total += got
-            parts.append(bytes(memoryview(more)[:got]))
-            if got < len(more):
-                break
+        """All pages that are there now, the last one perhaps partly filled."""
+        raw, more = self._scratch.few.read(self._fd)
+        if not more:
+            return raw
+        parts = [raw]
+        total = len(raw)
+        while more and total < self.limit:
+            raw, more = self._scratch.many.read(self._fd)
+            total += len(raw)
+            parts.append(raw)
         return b"".join(parts)
-
-    def _read(self, pieces: list[memoryview]) -> int:
-        try:
-            return os.readv(self._fd, pieces)
-        except BlockingIOError:
-            return 0
 
     def close(self) -> None:
         """Let go of the ring."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-
-def _pieces(buffer: bytearray, size: int) -> list[memoryview]:
-    view = memoryview(buffer)
-    return [view[at : at + size] for at in range(0, len(buffer), size)]
 
 
 class Stream:

@@ -38,7 +38,7 @@ from ftrace_runs import (
 )
 from unitrace_ftrace.instance import Instance
 from unitrace_ftrace.pages import parse_header_page, walk, walk_arrays
-from unitrace_ftrace.reader import SMALL, Ring
+from unitrace_ftrace.reader import Ring, Scratch
 
 from unitrace.contract.errors import BackendError
 from unitrace.contract.ir import Binary
@@ -194,7 +194,7 @@ def test_decoders_agree_with_the_kernels_text(null: int) -> None:
         shown = [match.groups() for match in map(line.search, text.splitlines()) if match]
         assert len(shown) >= 520
         for cpu in instance.cpus():
-            ring = Ring(instance.path, cpu, layout, 512, bytearray(SMALL * layout.size))
+            ring = Ring(instance.path, cpu, layout, 512, Scratch(layout.size))
             raw = memoryview(ring.drain())
             ring.close()
             walked, arrays = walk(raw, layout), walk_arrays(raw, layout)

@@ -87,6 +87,22 @@ def test_long_and_discarded_events() -> None:
     assert walked.events[4].times == [6]
 
 
+def test_runs_of_alike_events_between_others() -> None:
+    """Pages that are even but for a time, a discarded event or an end here and there."""
+    some = [data(record(1, 1), delta) for delta in range(1, 9)]
+    other = data(record(2, 1, b"y" * 24), 3)
+    pages = [
+        page(10**9, *some, time_extend(1 << 30), *some, time_stamp(1 << 40), *some),
+        page(2 * 10**9, time_extend(1 << 29), *some, discarded(record(9, 9), 4), *some, end()),
+        page(3 * 10**9, *some, other, *some, *some),
+        page(4 * 10**9, *some, long_data(record(3, 1, b"x" * 8)), *some),
+        page(5 * 10**9, *[one for event in some for one in (event, other)]),
+        page(6 * 10**9, time_extend(1 << 29)),
+    ]
+    for raw in (*pages, b"".join(pages), b"".join([page(1, *some), *pages, page(10**10, *some)])):
+        both(raw)
+
+
 def test_missed_events() -> None:
     raw = page(0, data(record(1, 1)), lost=12) + page(1, data(record(1, 1)), lost=0)
     assert plain(both(raw))[1:] == (12, 1)
