@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from unitrace.contract.ir import Expr, Field, Load, Probe, Site, Text
+from unitrace.contract.ir import Cast, Expr, Field, Load, Probe, Site, Text
 from unitrace.contract.model import Column, Place
 from unitrace.contract.offer import spelled
 from unitrace.contract.probes import BY_NAME
@@ -67,8 +67,11 @@ def site_place(column: Column, fields: Mapping[str, Field]) -> Place | None:
 
 def _why(expr: Expr) -> tuple[str, str]:
     if isinstance(expr, (Text, Load)):
+        pointer: Expr = expr
+        while isinstance(pointer, (Text, Load, Cast)):
+            pointer = pointer.operand if isinstance(pointer, Cast) else pointer.pointer
         return (
-            f"perf can't follow a tracepoint's pointer ({spelled(expr)})",
+            f"perf can't follow a tracepoint's pointer ({spelled(pointer)})",
             "use --backend ebpf, or ftrace where it has eprobes (5.15)",
         )
     return f"perf's samples hold no {spelled(expr)}", "use --backend ebpf"
