@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Compiled", "Stats", "Trace", "explained", "parsed", "trace", "written_probes"]
 
-SHORTEST, BUSY, LONGEST = 0.001, 0.005, 0.025
+SHORTEST, BUSY, LONGEST = 0.001, 0.010, 0.025
 """Seconds between two reads of the buffers: short at the start and while many events come, long else; when
 many come, not too short either, as they are decoded the quicker the more there are at once. A few
 events don't make it shorter: they may be our own sleeps, traced. A timer costs the traced program

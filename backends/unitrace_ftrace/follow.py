@@ -8,6 +8,7 @@ events were on, the name and process of any later record are exact.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Any
 
 from unitrace.contract.machine import Machine
@@ -56,13 +57,16 @@ class Follower:
             columns = [batch.values(name) for name in ("nsecs", *layout)]
             self._seen.extend((row[0], number, *row[1:]) for row in zip(*columns))
 
-    def settle(self) -> None:
-        """Apply what was noted, in order of time."""
-        if not self._seen:
+    def settle(self, upto: int) -> None:
+        """Apply what was noted and happened until ``upto`` (ns), in order of time. All rings were read since
+        then: of what is later, one ring may lack what another's counts on (the fork of a thread's parent)."""
+        self._seen.sort()
+        cut = bisect_right(self._seen, upto, key=_time)
+        settled, self._seen = self._seen[:cut], self._seen[cut:]
+        if not settled:
             return
         tasks = self.tasks
-        self._seen.sort()
-        for time, number, by, *rest in self._seen:
+        for time, number, by, *rest in settled:
             if number == 0:
                 tid, comm, flags = rest
                 tasks.forked(time, tid, by, comm, bool(flags & CLONE_THREAD))
@@ -72,12 +76,15 @@ class Follower:
                 tasks.renamed(time + 1, whose[0] if whose else by, comm, old)
             else:
                 tasks.exited(time, by, rest[0])
-        latest = self._seen[-1][0]
-        self._seen.clear()
+        latest = settled[-1][0]
         if latest - self._forgot > KEPT_NS:
             if self._forgot:
                 tasks.forget(latest - KEPT_NS)
             self._forgot = latest
+
+
+def _time(noted: tuple[Any, ...]) -> int:
+    return int(noted[0])
 
 
 _WANTED = ("pid", "oldcomm", "newcomm", "comm", "clone_flags")

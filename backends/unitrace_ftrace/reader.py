@@ -186,8 +186,9 @@ class Reader:
         self._waiting = []
         self._take(ready)
         if self.follower is not None:
+            upto = time.monotonic_ns()
             self._take(self._waiting)
-            self.follower.settle()
+            self.follower.settle(upto)
         if self.stacks is not None:
             self._settle_stacks(self.stacks)
         for cpu, raw, walked in ready:
@@ -202,9 +203,10 @@ class Reader:
     def arm(self, since: int) -> None:
         """Take in what tasks did so far, and drop all else that happened before ``since`` (ns)."""
         self.since = since
+        upto = time.monotonic_ns()
         self._take(self._waiting)
         if self.follower is not None:
-            self.follower.settle()
+            self.follower.settle(upto)
 
     def _settle_stacks(self, stacks: Stacks) -> None:
         """Read on until each event that is there has its stack: it comes a few microseconds behind."""
