@@ -30,7 +30,7 @@ class _Kept(Writer):
         super().__init__()
         self.data = b""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray) -> None:
         self.data += data
 
     @staticmethod
