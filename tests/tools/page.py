@@ -36,6 +36,7 @@ seccomp filter, and `--without btf` hides the kernel's BTF, for all but the firs
 """
 
 SECTION = re.compile(r"^## .*\n", re.M)
+NUMBER = re.compile(r"\d+")
 
 
 class Table:
@@ -71,8 +72,8 @@ def line(cells: Sequence[str]) -> str:
 
 
 def write(path: str, table: Table) -> None:
-    """Put the table into the page: in place of the section of its title, else as the last one. Of a section with
-    the same facts, rows of tools that didn't run this time are kept."""
+    """Put the table into the page, in place of the section of its title; sections stand in the order of kernels.
+    Of a section with the same facts, rows of tools that didn't run this time are kept."""
     file = Path(path)
     text = file.read_text() if file.exists() else ""
     titles = SECTION.findall(text)
@@ -82,7 +83,8 @@ def write(path: str, table: Table) -> None:
     if table.facts in before:
         table.rows = _merged(before, table.rows)
     sections[heading] = table.text().removeprefix(heading)
-    parts = [HEAD, *(f"{title}\n{body.strip()}\n" for title, body in sections.items())]
+    ordered = sorted(sections.items(), key=lambda one: [int(number) for number in NUMBER.findall(one[0])])
+    parts = [HEAD, *(f"{title}\n{body.strip()}\n" for title, body in ordered)]
     file.write_text("\n".join(parts))
 
 
