@@ -59,6 +59,15 @@ class Code:
         label.at = len(self.rows)
         self.labels.append(label)
 
+    def so_far(self) -> tuple[int, int, int]:
+        """What ``back_to`` needs to forget what comes next."""
+        return len(self.rows), len(self.labels), len(self.apart)
+
+    def back_to(self, before: tuple[int, int, int]) -> None:
+        """Forget all that was emitted since."""
+        rows, labels, apart = before
+        del self.rows[rows:], self.spans[rows:], self.labels[labels:], self.apart[apart:]
+
     # --- moves and arithmetic -------------------------------------------------------------------
 
     def alu(self, op: str, dst: int, src: int, *, wide: bool = True) -> None:
@@ -234,6 +243,7 @@ class Code:
         for one in reached:
             to.append(kept)
             kept += one
+        self.starts = [start for start in self.starts if reached[start.at]]
         labels = {one for row in rows for one in (row[3], row[4]) if isinstance(one, Label)}
         self.spans = [span for span, one in zip(self.spans, reached) if one]
         self.rows = [row for row, one in zip(rows, reached) if one]

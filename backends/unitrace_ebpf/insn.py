@@ -61,9 +61,11 @@ HELPERS = {
     "ringbuf_submit": 132,
     "ringbuf_discard": 133,
     "get_current_task_btf": 158,
+    "for_each_map_elem": 164,
     "get_func_ip": 173,
     "get_attach_cookie": 174,
     "loop": 181,
+    "map_lookup_percpu_elem": 195,
 }
 
 

@@ -472,6 +472,7 @@ def abilities(machine: Machine, sites: Set[str]) -> Abilities:
         func_ip="func" in sites and has("bpf.func_ip"),
         loops=version(machine) >= (5, 3),
         callbacks=version(machine) >= (5, 17),
+        other_cpus=version(machine) >= (5, 19),
         signals=version(machine) >= (5, 6),
     )
 

@@ -36,7 +36,8 @@ class Abilities(Record):
     """What the running kernel's BPF knows. ``split_reads``: probe_read_user and _kernel (5.5), else the
     one probe_read. ``direct_values``: an array's value by address (5.2). ``ringbuf``: 5.8, else perf
     buffers. ``boot_clock``: 5.8, ``jiffies``: 5.5, ``get_stack``: 4.18, ``func_ip``: bpf_get_func_ip
-    (5.15). ``loops``: bounded ones (5.3), ``callbacks``: bpf_loop (5.17). ``signals``:
+    (5.15). ``loops``: bounded ones (5.3), ``callbacks``: bpf_loop (5.17) and
+    bpf_for_each_map_elem (5.13). ``other_cpus``: bpf_map_lookup_percpu_elem (5.19). ``signals``:
     bpf_send_signal (5.3) and _thread (5.6)."""
 
     split_reads: bool = True
@@ -48,6 +49,7 @@ class Abilities(Record):
     func_ip: bool = True
     loops: bool = True
     callbacks: bool = True
+    other_cpus: bool = True
     signals: bool = True
 
 

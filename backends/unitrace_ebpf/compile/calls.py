@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from unitrace.contract.ir import Call, Cast, Const, Expr, MapGet, Site
-from unitrace.contract.types import Formatted
+from unitrace.contract.types import Formatted, Str
 
 from ..asm import R0, R1
 from .base import CannotCompile, shape
 from .layouts import in_register
-from .values import Values
+from .search import Searches
 
 __all__ = ["Calls", "ON_MAPS"]
 
@@ -18,8 +20,11 @@ ON_MAPS = frozenset({"has_key", "delete", "len"})
 _SAME = frozenset({"ksym", "kptr", "uptr", "strerror", "cgroup_path"})
 """What only prints differently."""
 
+_OWN = frozenset({"abs", "bswap", "socket_cookie", "strcontains", "strlen", "strncmp", "strstr"})
+"""Each by the method of its name."""
 
-class Calls(Values):
+
+class Calls(Searches):
     """``number()`` of a Call, into R0."""
 
     def computed(self, expr: Expr) -> None:
@@ -38,18 +43,16 @@ class Calls(Values):
             self.scalar(_as(expr, expr.args[0]))
         elif name == "strftime" and isinstance(expr.type, Formatted):
             self.scalar(_as(expr, expr.args[-1]))
-        elif name == "abs":
-            self._abs(expr)
-        elif name == "bswap":
-            self._bswap(expr)
-        elif name == "strncmp":
-            self._strncmp(expr)
-        elif name == "socket_cookie":
-            self._socket_cookie(expr)
+        elif name in _OWN:
+            getattr(self, name)(expr)
+        elif name == "strcap" and isinstance(expr.args[0].type, Str):
+            self.code.const(R0, max(0, expr.args[0].type.length - 1))
+        elif name == "ncpus":
+            self.code.const(R0, os.cpu_count() or 1)
         else:
             raise CannotCompile(f"{name}()")
 
-    def _abs(self, expr: Call) -> None:
+    def abs(self, expr: Call) -> None:
         bits, signed = shape(expr.type)
         positive = self.code.label()
         self.scalar(expr.args[0])
@@ -58,14 +61,14 @@ class Calls(Values):
         self.code.place(positive)
         self.code.extend(R0, bits, signed)
 
-    def _bswap(self, expr: Call) -> None:
+    def bswap(self, expr: Call) -> None:
         bits, signed = shape(expr.type)
         self.scalar(_as(expr, expr.args[0]))
         if bits > 8:
             self.code.swap(R0, bits)
         self.code.extend(R0, bits, signed)
 
-    def _socket_cookie(self, expr: Call) -> None:
+    def socket_cookie(self, expr: Call) -> None:
         """bpf_get_socket_cookie takes pointers that the verifier knows (5.12): arguments themselves."""
         arg = expr.args[0]
         while isinstance(arg, Cast):
@@ -75,7 +78,7 @@ class Calls(Values):
         self.into(arg, R1)
         self.code.call("get_socket_cookie")
 
-    def _strncmp(self, expr: Call) -> None:
+    def strncmp(self, expr: Call) -> None:
         """0 where the first bytes are the same, else 1."""
         left, right = expr.args[:2]
         count = expr.args[2] if len(expr.args) > 2 else Const(expr.type, 1 << 20)

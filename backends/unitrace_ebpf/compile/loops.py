@@ -1,14 +1,20 @@
-"""Loops: short ones that the verifier walks through, others a function of their own that bpf_loop calls."""
+"""Loops: short ones that the verifier walks through, others a function of their own that the kernel calls."""
 
 from __future__ import annotations
 
-from unitrace.contract.ir import Const, Expr, ForRange, Loop, Unroll
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from unitrace.contract.ir import Const, Expr, ForEach, ForRange, Loop, Unroll
 from unitrace.contract.offer import Sent
 
-from ..asm import FP, R0, R1, R2, R3, R4, R6, R8, R9
+from ..asm import FP, R0, R1, R2, R3, R4, R6, R7, R8, R9, Label
+from ..maps import Kept
 from .base import CannotCompile, shape
+from .layouts import in_register
 from .records import Layout
 from .statements import Statements
+from .values import Where
 
 __all__ = ["Layout", "Loops"]
 
@@ -40,23 +46,17 @@ class Loops(Statements):
         # In a callback the count would lie in its caller's stack, whose values the verifier doesn't follow
         # exactly before 6.8 (commit 41f6f64e6999): it takes the second turn for an endless loop.
         if most is not None and most <= WALKED and not self.depth:
-            code = self.code
-            first, labels, apart = len(code.rows), len(code.labels), len(code.apart)
+            before, first = self.code.so_far(), len(self.code.rows)
             mark, sent, ordinal = self.frame.mark(), len(self.sent), self.next_ordinal
-            deepest, before = self.deepest, self.steps
+            deepest, steps = self.deepest, self.steps
             self.steps = 0
             self._walked(stmt, most)
-            once = len(code.rows) - first + self.steps
-            self.steps = before + (most - 1) * once
+            once = len(self.code.rows) - first + self.steps
+            self.steps = steps + (most - 1) * once
             if most * once <= STEPS or (not self.abilities.callbacks and most * once <= MOST_STEPS):
                 return
-            self.steps = before
-            del (
-                code.rows[first:],
-                code.spans[first:],
-                code.labels[labels:],
-                code.apart[apart:],
-            )  # again, apart
+            self.steps = steps
+            self.code.back_to(before)  # again, apart
             del self.sent[sent:]
             self.frame.release(mark)
             self.next_ordinal, self.deepest = ordinal, deepest
@@ -107,18 +107,14 @@ class Loops(Statements):
         code.jump(top)
         code.place(out)
 
-    # --- by bpf_loop ------------------------------------------------------------------------------
+    # --- functions that the kernel calls back -----------------------------------------------------
 
     def _apart(self, stmt: ForRange | Unroll | Loop) -> None:
+        """By bpf_loop()."""
         if not self.abilities.callbacks:
             raise CannotCompile("a loop of many turns, or of a number not known before (kernel 5.17)")
         code, start, none = self.code, self.code.label(), self.code.label()
-        leave, context = self.frame.take(), self.frame.take()
-        code.storei(FP, leave, 0, 8)
-        code.store(FP, context, R6, 8)
-        scratch = self.frame.take() if self.frame.scratch else 0
-        if scratch:
-            code.store(FP, scratch, R8, 8)
+        saved = self._saved()
         low = self._turn_count(stmt)
         code.jump_ifi("s<=", R0, 0, none)
         code.mov(R1, R0)
@@ -126,27 +122,88 @@ class Loops(Statements):
         code.mov(R3, FP)
         code.alui("mov", R4, 0)
         code.call("loop")
-        code.load(R0, FP, leave, 8)
-        code.jump_ifi("!=", R0, 0, self.end)
+        self._returned(saved)
         code.place(none)
+        with self._called_back(start, R2, saved) as out:
+            if isinstance(stmt, ForRange):
+                code.load(R0, FP, low, 8)
+                code.alui("<<", R1, 32)  # a u32
+                code.alui(">>", R1, 32)
+                code.alu("+", R0, R1)
+                code.store(FP, self.variables[stmt.name], R0, 8)
+            elif isinstance(stmt, Loop):
+                self.truth(stmt.condition, out, False)
+            self.run(stmt.body)
+
+    def each(self, stmt: ForEach) -> None:
+        """By bpf_for_each_map_elem(), in the kernel's own order."""
+        plan = self.plans[stmt.map][0] if stmt.map in self.plans else None
+        if plan is None or plan.scalar or not self.abilities.callbacks:
+            raise CannotCompile(f"a loop over {stmt.map} (kernel 5.17)")
+        self.must_be_lax(plan)
+        code, start = self.code, self.code.label()
+        saved = self._saved()
+        code.map(R1, f"map:{stmt.map}")
+        code.callback(R2, start)
+        code.mov(R3, FP)
+        code.alui("mov", R4, 0)
+        code.call("for_each_map_elem")
+        self._returned(saved)
+        with self._called_back(start, R4, saved):
+            self._pair(plan, self.places[stmt.name])
+            self.run(stmt.body)
+
+    def _pair(self, plan: Kept, where: Where) -> None:
+        """The key at R2 and the value at R3 into the loop's variable."""
+        code, mark = self.code, self.frame.mark()
+        key, value = where.part.parts
+        code.mov(R7, R3)
+        if not plan.plain:
+            base, at = self.room(plan.key_size)
+            self.duplicate(R2, 0, base, at, plan.key_size)
+            self.duplicate(base, at, where.base, where.off + key.offset, key.size)
+            self.total(plan, base, at)
+            code.store(where.base, where.off + value.offset, R0, value.size)
+            self.frame.release(mark)
+            return
+        self.duplicate(R2, 0, where.base, where.off + key.offset, key.size)
+        if in_register(value.type):
+            code.load(R0, R7, 0, 8)
+            code.store(where.base, where.off + value.offset, R0, value.size)
+        else:
+            self.duplicate(R7, 0, where.base, where.off + value.offset, value.size)
+
+    def _saved(self) -> tuple[int, int, int]:
+        """Slots for what a function finds through the program's frame: whether it leaves the whole program,
+        the context, and the scratch (0: there is none)."""
+        code, leave, context = self.code, self.frame.take(), self.frame.take()
+        code.storei(FP, leave, 0, 8)
+        code.store(FP, context, R6, 8)
+        scratch = self.frame.take() if self.frame.scratch else 0
+        if scratch:
+            code.store(FP, scratch, R8, 8)
+        return leave, context, scratch
+
+    def _returned(self, saved: tuple[int, int, int]) -> None:
+        """After the call: the program may be left."""
+        self.code.load(R0, FP, saved[0], 8)
+        self.code.jump_ifi("!=", R0, 0, self.end)
+
+    @contextmanager
+    def _called_back(self, start: Label, frame: int, saved: tuple[int, int, int]) -> Iterator[Label]:
+        """What is emitted inside is a function of its own, whose register ``frame`` has the program's frame.
+        Yields where to go to end the loop; the function's end is its next turn."""
+        code, (leave, context, scratch) = self.code, saved
         since, end, mark = code.here(), self.end, self.frame.mark()
         self.depth += 1
         self.deepest = max(self.deepest, self.depth)
         again, out, self.end = code.label(), code.label(), code.label()
-        code.mov(R9, R2)
+        code.mov(R9, frame)
         code.load(R6, FP, context, 8)
         if scratch:
             code.load(R8, FP, scratch, 8)
-        if isinstance(stmt, ForRange):
-            code.load(R0, FP, low, 8)
-            code.alui("<<", R1, 32)  # a u32
-            code.alui(">>", R1, 32)
-            code.alu("+", R0, R1)
-            code.store(FP, self.variables[stmt.name], R0, 8)
-        elif isinstance(stmt, Loop):
-            self.truth(stmt.condition, out, False)
         self.loops.append((out, again))
-        self.run(stmt.body)
+        yield out
         self.loops.pop()
         code.place(again)
         code.alui("mov", R0, 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unitrace.contract.ir import Act, Assign, Clause, Expr, ForRange, Loop, Show, Stmt, Unroll
+from unitrace.contract.ir import Act, Assign, Clause, Expr, ForEach, ForRange, Loop, Show, Stmt, Unroll
 from unitrace.contract.offer import statements
 from unitrace.contract.types import Type
 
@@ -82,10 +82,12 @@ def _variables(body: tuple[Stmt, ...]) -> dict[str, list[Type]]:
             found.setdefault(stmt.name, []).append(stmt.value.type)
         elif isinstance(stmt, ForRange):
             found.setdefault(stmt.name, []).append(stmt.low.type)
+        elif isinstance(stmt, ForEach):
+            found.setdefault(stmt.name, []).append(stmt.type)
     return found
 
 
 def _looped(body: tuple[Stmt, ...]) -> frozenset[str]:
     """The variables that are assigned in a loop which the verifier won't walk through turn by turn."""
-    loops = [one for one in statements(body) if isinstance(one, (Loop, ForRange, Unroll))]
+    loops = [one for one in statements(body) if isinstance(one, (Loop, ForEach, ForRange, Unroll))]
     return frozenset(one.name for loop in loops for one in statements(loop.body) if isinstance(one, Assign))

@@ -47,7 +47,7 @@ class Scalars(Strings):
             self._boolean(expr)
         elif isinstance(expr, Choice):
             self._choice(expr)
-        elif isinstance(expr, Index) and isinstance(expr.operand, Site):
+        elif isinstance(expr, Index) and _is_field(expr.operand):
             self._element(expr)
         elif isinstance(expr, Var):
             shape(expr.type)
@@ -226,13 +226,8 @@ class Scalars(Strings):
     def _element(self, expr: Index) -> None:
         """``args.array[constant]``: a number in the event's record."""
         array = expr.operand
-        if not (
-            isinstance(array, Site)
-            and array.name == "args"
-            and isinstance(array.type, Array)
-            and isinstance(expr.index, Const)
-            and self.context.kind == "tracepoint"
-        ):
+        assert isinstance(array, Site) and isinstance(array.type, Array)
+        if not isinstance(expr.index, Const) or self.context.kind != "tracepoint":
             raise CannotCompile("an element of a computed array")
         field, number = self.field(array.key), int(expr.index.value)
         if field.how != "value" or field.offset < 8:
@@ -249,6 +244,11 @@ class Scalars(Strings):
             self.raw(FP, slot, bits // 8, at)
             self.code.load(R0, FP, slot, bits // 8)
         self.code.extend(R0, bits, signed)
+
+
+def _is_field(expr: Expr) -> bool:
+    """Whether it is an array among the probe's arguments."""
+    return isinstance(expr, Site) and expr.name == "args" and isinstance(expr.type, Array)
 
 
 def _nonzero(expr: Expr) -> Expr:

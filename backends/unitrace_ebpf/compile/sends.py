@@ -44,11 +44,10 @@ PURE = (Unary, Binary, Cast, Choice, Call, TupleOf, MemberOf, Index)
 
 
 class Sends(Loops):
-    """``next_ordinal``: of the next record's clause. ``sent``: the records so far. ``lax``: acts on a map as
-    it is when user space comes to it are allowed."""
+    """``next_ordinal``: of the next record's clause. ``sent``: the records so far. Where it is ``lax``, acts
+    on a map as it is when user space comes to it are allowed, too."""
 
     clause: Clause
-    lax = False
 
     def __init__(self, *args: object, **named: object) -> None:
         super().__init__(*args, **named)
@@ -169,8 +168,8 @@ class Sends(Loops):
 
     def _trial(self, expr: Expr) -> str:
         """Why a value can't go into a record as it is; "" where it can. Nothing is left of it."""
-        code, frame = self.code, self.frame
-        rows, mark, most = len(code.rows), frame.mark(), (frame.most, frame.scratch_most)
+        frame, before = self.frame, self.code.so_far()
+        mark, most = frame.mark(), (frame.most, frame.scratch_most)
         site = Site(expr.type, "sent", 0)
         values, self.values = self.values, {site: expr}
         try:
@@ -180,8 +179,7 @@ class Sends(Loops):
             return error.reason
         finally:
             self.values = values
-            del code.rows[rows:]
-            del code.spans[rows:]
+            self.code.back_to(before)
             frame.release(mark)
             frame.most, frame.scratch_most = most
         return ""

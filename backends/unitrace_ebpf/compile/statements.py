@@ -7,6 +7,7 @@ from unitrace.contract.ir import (
     Assign,
     Break,
     Continue,
+    ForEach,
     ForRange,
     If,
     Loop,
@@ -23,13 +24,13 @@ from unitrace.contract.types import Type
 from ..asm import FP, R0, R1, Label
 from .base import CannotCompile, shape
 from .layouts import in_register, slot
-from .tables import Tables
+from .totals import Totals
 from .values import Where
 
 __all__ = ["Statements"]
 
 
-class Statements(Tables):
+class Statements(Totals):
     """``loops``: where break and continue lead, innermost last."""
 
     def __init__(self, *args: object, **named: object) -> None:
@@ -61,6 +62,8 @@ class Statements(Tables):
             self.code.jump(self.end)
         elif isinstance(stmt, (ForRange, Unroll, Loop)):
             self.loop(stmt)
+        elif isinstance(stmt, ForEach):
+            self.each(stmt)
         elif isinstance(stmt, (Break, Continue)):
             self.code.jump(self.loops[-1][isinstance(stmt, Continue)])
         elif isinstance(stmt, (Act, Show)):
@@ -75,6 +78,10 @@ class Statements(Tables):
     def loop(self, stmt: ForRange | Unroll | Loop) -> None:
         """(loops.py)"""
         raise CannotCompile("a loop")
+
+    def each(self, stmt: ForEach) -> None:
+        """(loops.py)"""
+        raise CannotCompile("a loop over a map")
 
     def _if(self, stmt: If) -> None:
         otherwise, done = self.code.label(), self.code.label()

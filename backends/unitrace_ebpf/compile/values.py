@@ -13,12 +13,13 @@ from unitrace.contract.ir import (
     MapGet,
     MemberOf,
     Site,
+    Text,
     TupleOf,
     Var,
 )  # fmt: skip
 from unitrace.contract.offer import walk
 from unitrace.contract.record import Record
-from unitrace.contract.types import UINT64, Array, Buffer, Formatted, Int, Str, Struct, Tuple, Type
+from unitrace.contract.types import UINT64, Array, Buffer, Formatted, Str, Struct, Tuple, Type
 
 from ..asm import FP, R0, R1, R2, R3, R8
 from .base import CannotCompile, shape
@@ -242,7 +243,7 @@ class Values(Scalars):
         base, off = self.room(part.size)
         if isinstance(expr, MapGet):
             self.value_of(expr, part, base, off)
-        elif isinstance(expr, (TupleOf, Call, Load, Choice, Cast, Const, Site)):
+        elif isinstance(expr, (TupleOf, Call, Load, Text, Choice, Cast, Const, Site)):
             self.put(expr, part, base, off)
         else:
             raise CannotCompile(f"{type(expr).__name__.lower()} as a value")
@@ -280,9 +281,6 @@ class Values(Scalars):
         if isinstance(expr, MemberOf) and isinstance(expr.operand, TupleOf):
             self.scalar(expr.operand.items[expr.index])
             return
-        if isinstance(expr, Index) and isinstance(expr.operand, Const):
-            self._letter(expr)
-            return
         if not isinstance(expr, (MemberOf, Index)):
             raise CannotCompile(f"{type(expr).__name__.lower()} as a number")
         mark = self.frame.mark()
@@ -300,16 +298,6 @@ class Values(Scalars):
         else:
             self.code.extend(R0, bits, signed)
         self.frame.release(mark)
-
-    def _letter(self, expr: Index) -> None:
-        """A character of a literal."""
-        assert isinstance(expr.operand, Const)
-        data, at = expr.operand.value, expr.index
-        if not isinstance(data, bytes) or not isinstance(at, Const):
-            raise CannotCompile("an element of a computed array")
-        piece = data[int(at.value) : int(at.value) + 1] or b"\0"
-        signed = isinstance(expr.type, Int) and expr.type.signed
-        self.code.const(R0, int.from_bytes(piece, "little", signed=signed))
 
     def text_computed(self, expr: Expr, base: int, off: int, size: int, clean: bool) -> None:
         if isinstance(expr, Load):

@@ -30,6 +30,9 @@ WORDS = (
 )
 FUNCTIONS = [("count", ()), ("sum", ()), ("min", ()), ("max", ()), ("avg", ()), ("stats", ()), ("hist", (0,)),
              ("hist", (3,)), ("lhist", (-10, 100, 7)), ("lhist", (0, 1000, 100)), ("lhist", (5, 40, 5))]  # fmt: skip
+NUMBERS = ("count", "sum", "min", "max", "avg")
+"""Aggregates that a program can read as a number."""
+
 LENGTHS = (4, 8, 12, 16, 33, 64)
 
 
@@ -79,9 +82,11 @@ class Maker:
 
     def number(self, of: Int, depth: int) -> ir.Expr:
         """An expression of an integer type."""
-        choice = self.random.randrange(13) if depth else 0
+        choice = self.random.randrange(14) if depth else 0
         if choice == 0:
             return self.leaf(of)
+        if choice == 13 and self.texts():
+            return ir.Cast(of, self.text_number(depth - 1))
         if choice < 6:
             sign = self.random.choice(ARITHMETIC)
             return ir.Binary(of, sign, self.number(of, depth - 1), self.number(of, depth - 1))
@@ -125,11 +130,28 @@ class Maker:
         of = Str(self.random.choice(LENGTHS))
         one = self.value(of, depth)
         two = self.value(of, depth) if self.random.random() < 0.4 else self.literal(of)
-        if self.random.random() < 0.3:
+        chance = self.random.random()
+        if chance < 0.2:
+            return ir.Call(BOOL, "strcontains", (one, two))
+        if chance < 0.5:
             count = ir.Const(I64, self.random.randrange(12))
             same = ir.Call(I64, "strncmp", (one, two, count))
             return ir.Binary(BOOL, self.random.choice(("==", "!=")), same, ir.Const(I64, 0))
         return ir.Binary(BOOL, self.random.choice(("==", "!=")), one, two)
+
+    def text_number(self, depth: int) -> ir.Expr:
+        """What a string's bytes say."""
+        of = Str(self.random.choice(LENGTHS))
+        text, chance = self.value(of, depth), self.random.random()
+        if chance < 0.4:
+            return ir.Call(U64, "strlen", (text,))
+        if chance < 0.7:
+            other = self.value(of, depth) if self.random.random() < 0.4 else self.literal(of)
+            return ir.Call(I64, "strstr", (text, other))
+        at: ir.Expr = ir.Const(I64, self.random.randrange(of.length))
+        if self.random.random() < 0.5:
+            at = self.number(self.kind(), 1)
+        return ir.Index(Int(8, True), text, at)
 
     def literal(self, of: Str) -> ir.Const:
         fitting = [one for one in WORDS if len(one) < of.length]
@@ -160,6 +182,12 @@ class Maker:
                 found += [
                     ir.MemberOf(of, ir.Var(one, name), at) for at, item in enumerate(one.items) if item == of
                 ]
+        for decl in self.decls:
+            if _number_of(decl) == of:
+                key = tuple(self.value(part, max(0, depth - 2)) for part in decl.key)
+                found.append(ir.MapGet(of, decl.name, key))
+            if decl.key and of == I64 and self.random.random() < 0.3:
+                found.append(ir.Call(I64, "len", (ir.MapGet(decl.value, decl.name, ()),)))
         for decl in self.plain():
             if decl.value == of:
                 key = tuple(self.value(part, max(0, depth - 2)) for part in decl.key)
@@ -293,3 +321,10 @@ class Maker:
         when = self.truth(3) if self.random.random() < 0.3 else None
         body = self.body(2, 7)
         return when, body, self.decls
+
+
+def _number_of(decl: ir.MapDecl) -> Type | None:
+    """The type of the number that a program reads from an aggregating map."""
+    if not isinstance(decl.value, Aggregate) or decl.value.function not in NUMBERS:
+        return None
+    return I64 if decl.value.signed else U64
