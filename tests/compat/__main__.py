@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from tests.compat.run import Outcome, Runner
 from tests.compat.stage import stage
 from tests.compat.suite import Case, SuiteError, load
 from tests.compat.tiers import TIERS, tier, vacuous
+
+SAVED_EVERY = 60
+"""Seconds between two writings of the results: a guest may be ended before it is done."""
 
 PARALLEL = frozenset({"T1"})
 """Tiers whose cases don't see each other; the others run one at a time."""
@@ -39,15 +43,15 @@ def main(argv: list[str] | None = None) -> int:
     silent = frozenset(
         case.id for _, case in cases if vacuous(case, not unmet(case, "", options.checkout / "tests"))
     )
-    runs = []
+    runs: list[Run] = []
     for executable in filter(None, [options.executable, options.compare]):
-        began = time.monotonic()
-        outcomes = _run(cases, executable, options)
-        taken = time.monotonic() - began
-        runs.append(Run(_version(executable), outcomes, taken, silent, _facts(options)))
+        run = Run(_version(executable), [], 0.0, silent, _facts(options))
+        runs.append(run)
+        for outcomes, taken in _run(cases, executable, options):
+            run.outcomes, run.seconds = outcomes, taken
+            if options.json:
+                options.json.write_text(json.dumps([as_json(one) for one in runs], indent=1) + "\n")
     _summary(runs)
-    if options.json:
-        options.json.write_text(json.dumps([as_json(run) for run in runs], indent=1) + "\n")
     if options.details:
         options.details.write_text(details(runs[0]))
     return 1 if any(outcome.state == "failed" for _, outcome in runs[0].outcomes) else 0
@@ -108,8 +112,15 @@ def _chosen(options: argparse.Namespace) -> list[tuple[str, Case]]:
 
 def _run(
     cases: list[tuple[str, Case]], executable: Path, options: argparse.Namespace
-) -> list[tuple[str, Outcome]]:
+) -> Iterator[tuple[list[tuple[str, Outcome]], float]]:
+    """The outcomes so far, and the seconds that they took: from time to time, and at the end."""
+    began = saved = time.monotonic()
     outcomes: list[Outcome | None] = [None] * len(cases)
+
+    def known() -> tuple[list[tuple[str, Outcome]], float]:
+        found = [(of, outcome) for (of, _), outcome in zip(cases, outcomes) if outcome is not None]
+        return found, time.monotonic() - began
+
     with stage(executable) as staged:
         runner = Runner(options.checkout.resolve(), staged, options.patience)
 
@@ -123,7 +134,10 @@ def _run(
             list(pool.map(one, together))
         for index in sorted(set(range(len(cases))) - set(together)):
             one(index)
-    return [(of, outcome) for (of, _), outcome in zip(cases, outcomes) if outcome is not None]
+            if time.monotonic() > saved + SAVED_EVERY:
+                yield known()
+                saved = time.monotonic()
+    yield known()
 
 
 def _alone(case: Case) -> bool:
