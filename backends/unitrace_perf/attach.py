@@ -219,7 +219,7 @@ class PerfAttachment:
                 self._counters.setdefault(plan.counted, Counter()).fds.append(fd)
                 continue
             syscall.set_output(fd, ring.fd)
-            self._filter(fd, plan.filter)
+            self._filter(fd, self._clocked(plan, ring) if plan.clock else plan.filter)
             id = syscall.event_id(fd)
             if plan.way == "tracepoint" and ring is self._rings[0]:
                 self._shared[what] = fd
@@ -238,6 +238,15 @@ class PerfAttachment:
                 fd=fd,
                 id=id,
             )
+
+    def _clocked(self, plan: Plan, ring: Ring) -> str:
+        """Open the timer that a clause's probe looks at; the filter that leaves its samples alone."""
+        assert plan.clock is not None
+        fd = self._opened(_attr(plan.clock, plan.clock.config, None, ring, False), ring.cpu, "a timer")
+        self._plain.append(fd)
+        self._armed.append(fd)
+        ours = f"{plan.clock_id} == {syscall.event_id(fd)}"
+        return f"{ours} && {plan.filter}" if plan.filter else ours
 
     def _filter(self, fd: int, text: str) -> None:
         if text:

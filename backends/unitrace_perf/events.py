@@ -43,9 +43,11 @@ def by_event(
     kind: str,
     how: str,
     only: str = "",
+    also: tuple[Value, ...] = (),
 ) -> Share:
     """The share of a clause whose event is made at ``places``, with the arguments that each has there;
-    ``only``: a filter for the events that are the clause's. Raises Unserved, NotStreamable."""
+    ``only``: a filter for the events that are the clause's; ``also``: what is fetched besides. Raises
+    Unserved, NotStreamable."""
     first = places[0][1]
     taken, text = pushed(clause, first.naming)
     text = " && ".join(part for part in (only, text) if part)
@@ -64,7 +66,7 @@ def by_event(
         wanted.append(column)
     try:
         values = [(column.name, first.value(column.value)) for column in wanted]
-        fetches = [first.fetches((value for _, value in values), text)]
+        fetches = [first.fetches((*also, *(value for _, value in values)), text)]
         for _, others in places[1:]:  # what the filter names is made in the same order everywhere
             pushed(clause, others.naming)
             same: list[Value] = [others.value(column.value) for column in wanted]

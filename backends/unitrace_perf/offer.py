@@ -17,6 +17,7 @@ from unitrace.kernel.perf_events import SAMPLED
 
 from . import columns as places
 from .calls import by_call
+from .clocked import clocked_share
 from .columns import FIXED, Unserved
 from .counted import COUNTED_MS, COUNTED_NS, counted
 from .plan import Plan, need, pushed, stacks_of, tracked
@@ -81,12 +82,21 @@ def _share(machine: Machine, clause: Clause, pid: int) -> Share:
     if kind in (*KERNEL, "uprobe", "uretprobe"):
         return probe_share(machine, clause)
     if kind in SAMPLED:
-        return sampled_share(machine, clause, pid)
+        return _sampled(machine, clause, pid)
     if kind == "usdt":
         return usdt_share(machine, clause)
     if BY_NAME[kind].by == "engine":
         raise Unserved(f"{kind} is fired in user space")
     raise Unserved(f"perf has no {kind} probes here", "use --backend ebpf")
+
+
+def _sampled(machine: Machine, clause: Clause, pid: int) -> Share:
+    try:
+        return sampled_share(machine, clause, pid)
+    except Unserved:
+        if clause.probe.kind != "profile" or pid:
+            raise
+        return clocked_share(machine, clause)
 
 
 def _tracepoint(machine: Machine, clause: Clause) -> Share:

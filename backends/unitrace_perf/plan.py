@@ -31,7 +31,8 @@ class Plan(Record):
     sample. ``stacks``: column to ("kernel" or "user", depth). ``usermode``: whether that is asked for.
     ``filter``: as text. ``comm``, ``tgid``: whether those columns are asked for. ``pid``: only this
     process's events (0: all). ``counted``: the map that the event is, in counting mode (counted.py).
-    ``held``: ids of tracepoints that must have a user, though nothing is read of them (calls.py).
+    ``held``: ids of tracepoints that must have a user, though nothing is read of them (calls.py). ``clock``:
+    the timer's event that a probe looks at, whose id is in field ``clock_id`` (clocked.py).
     """
 
     way: str
@@ -59,6 +60,8 @@ class Plan(Record):
     pid: int = 0
     counted: str = ""
     held: tuple[int, ...] = ()
+    clock: Plan | None = None
+    clock_id: str = ""
 
 
 def stacks_of(columns: tuple[Column, ...]) -> tuple[tuple[str, tuple[str, int]], ...]:

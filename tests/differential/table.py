@@ -17,6 +17,7 @@ from tests.differential.workloads import (
     OFFSETS,
     WATCHED,
     WHENCES,
+    busy,
     collected,
     executed,
     getppid,
@@ -90,6 +91,13 @@ CASES = (
         ENTER + ' { printf("%ld %d\\n", args.offset, args.whence); }',
         lseeks,
         lines(*(f"{o} {w}" for o, w in PAIRS)) + ended(),
+    ),
+    Case("elapsed", ENTER + " { @[elapsed / 3600000000000] = count(); }", lseeks, ended("@[0]: 10\n")),
+    Case(
+        "searches in strings",
+        ENTER + ' { @[strlen(probe), strstr(probe, "lseek"), strcontains(probe, "seeks"), probe[3]] = count(); }',
+        lseeks,
+        ended("@[35, 30, false, 99]: 10\n"),
     ),
     Case(
         "predicate on a signed field",
@@ -390,6 +398,13 @@ CASES = (
         opens,
         lines("/etc/hostna", "/nonexisten", "/nonexisten") + ended(),
         "kprobe",
+    ),
+    Case(
+        "memory of the task that a timer interrupts",
+        "profile:hz:499 /pid == PID/ { @[curtask->tgid == PID, uid] = count(); }",
+        busy,
+        re.compile(r"^\n\n@\[(true|1), 0\]: \d+\n$"),
+        "profile",
     ),
     Case(
         "kernel stacks",

@@ -10,11 +10,12 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 
 __all__ = [
-    "LIBC", "OFFSETS", "WATCHED", "WHENCES", "Workload", "collected", "executed", "getppid", "lseeks",
+    "LIBC", "OFFSETS", "WATCHED", "WHENCES", "Workload", "busy", "collected", "executed", "getppid", "lseeks",
     "opens", "renames", "worded", "written",
 ]  # fmt: skip
 
@@ -112,6 +113,13 @@ def executed() -> None:
 def worded() -> None:
     """A program executed with an empty argument between others."""
     subprocess.run(["/bin/true", "a", "bc", "", "d"], check=True)
+
+
+def busy() -> None:
+    """Half a second of computing."""
+    end = time.process_time() + 0.5
+    while time.process_time() < end:
+        pass
 
 
 def collected() -> None:
