@@ -294,6 +294,8 @@ class Trace:
         self._records.append(Attached(len(self.program.clauses)))
         engine.begin()
         for attachment in self._attachments:
+            if hasattr(attachment, "began"):
+                attachment.began = engine.began
             attachment.start()
         if self._child is not None:
             self._child.release()

@@ -22,8 +22,8 @@ from unitrace.kernel import cpus
 
 from . import maps, snapshot, syscall
 from .asm import Code
-from .compile.base import NAMES
-from .compile.records import DROPS, NO_SCRATCH, SCRATCH, SWITCH, Compiled, Layout, scratch_map, zeros_of
+from .compile.base import NAMES, SWITCH
+from .compile.records import DROPS, NO_SCRATCH, SCRATCH, Compiled, Layout, scratch_map, zeros_of
 from .compile.strings import NAMED
 from .hang import Hanger
 from .maps import Kept, kept
@@ -65,6 +65,7 @@ class Attached:
         self.missed_before: dict[int, int] = {}
         self.left_out = LeftOut()
         self.notes: list[str] = []
+        self.began = 0
         self.hanger = Hanger(machine, offer.request.options.pid)
         try:
             self._attach()
@@ -80,7 +81,7 @@ class Attached:
 
     def _attach(self) -> None:
         unlock_memory(version(self.machine))
-        self._map(SWITCH, syscall.ARRAY, 4, 1)
+        self._map(SWITCH, syscall.ARRAY, 16, 1)
         shares = self.offer.shares
         self._kept_maps()
         numbers = [NO_SCRATCH, *(number for _, number in self.kept.values())]
@@ -221,7 +222,7 @@ class Attached:
         self._switch(0)
 
     def _switch(self, on: int) -> None:
-        syscall.map_update(self.names[SWITCH], b"\0\0\0\0", struct.pack("<I", on))
+        syscall.map_update(self.names[SWITCH], b"\0\0\0\0", struct.pack("<IxxxxQ", on, self.began))
 
     def read(self) -> Iterator[Batch]:
         for ring, shapes in self.rings:

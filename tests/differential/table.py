@@ -99,6 +99,14 @@ CASES = (
         lseeks,
         ended("@[35, 30, false, 99]: 10\n"),
     ),
+    Case("elapsed", ENTER + " { @[elapsed / 3600000000000] = count(); }", lseeks, ended("@[0]: 10\n")),
+    Case(
+        "searches in strings",
+        ENTER
+        + ' { @[strlen(probe), strstr(probe, "lseek"), strcontains(probe, "seeks"), probe[3]] = count(); }',
+        lseeks,
+        ended("@[35, 30, false, 99]: 10\n"),
+    ),
     Case(
         "predicate on a signed field",
         "tracepoint:syscalls:sys_enter_lseek /pid == PID && (int64)args.offset < 0/ { @ = count(); }",

@@ -39,7 +39,8 @@ class Listed(Record):
 class Attachment(Protocol):
     """Probes in place. Used by one thread, as a context manager: leaving it removes all that was
     made, also after an exception. Made disarmed; ``start`` arms it. It may have ``notes``, lines of
-    text for the user that are complete after ``stop`` (a ring smaller than asked for, ...).
+    text for the user that are complete after ``stop`` (a ring smaller than asked for, ...), and ``began``,
+    which is set before ``start`` to when the run began (CLOCK_MONOTONIC, ns): ``elapsed`` counts from there.
     """
 
     def __enter__(self) -> Attachment: ...

@@ -95,6 +95,11 @@ class Engine:
         self._runtime.hurry()
 
     @property
+    def began(self) -> int:
+        """When the run began, CLOCK_MONOTONIC, ns: ``elapsed`` counts from there."""
+        return self._runtime.started
+
+    @property
     def losses(self) -> Mapping[str, int]:
         """What clauses couldn't have, by cause."""
         return self._runtime.lost

@@ -13,7 +13,9 @@ from unitrace.contract.types import Type
 from ..asm import FP, R0, R6, Code
 from .frame import LIMIT, Frame
 
-__all__ = ["NAMES", "SIGNALS", "Abilities", "Base", "CannotCompile", "Context", "StackFull", "shape"]
+__all__ = [
+    "NAMES", "SIGNALS", "SWITCH", "Abilities", "Base", "CannotCompile", "Context", "StackFull", "shape",
+]  # fmt: skip
 
 
 SIGNALS = {"signal": "send_signal", "signal_thread": "send_signal_thread"}
@@ -86,6 +88,9 @@ class Context(Record):
     static: tuple[Any, ...] = ()
     named: tuple[int, ...] = ()
 
+
+SWITCH = "map:switch"
+"""An array's element: u32 whether events count, and at 8 u64 when the run began (for ``elapsed``)."""
 
 NAMES = "map:names"
 """An array of the probes' names, by the clauses' numbers."""

@@ -8,7 +8,7 @@ from unitrace.contract.ir import Call, Cast, Const, Expr, MapGet, Site
 from unitrace.contract.types import Formatted, Str
 
 from ..asm import R0, R1
-from .base import CannotCompile, shape
+from .base import SWITCH, CannotCompile, shape
 from .layouts import in_register
 from .search import Searches
 
@@ -20,7 +20,7 @@ ON_MAPS = frozenset({"has_key", "delete", "len"})
 _SAME = frozenset({"ksym", "kptr", "uptr", "strerror", "cgroup_path"})
 """What only prints differently."""
 
-_OWN = frozenset({"abs", "bswap", "socket_cookie", "strcontains", "strlen", "strncmp", "strstr"})
+_OWN = frozenset({"abs", "bswap", "elapsed", "socket_cookie", "strcontains", "strlen", "strncmp", "strstr"})
 """Each by the method of its name."""
 
 
@@ -60,6 +60,19 @@ class Calls(Searches):
         self.code.alui("neg", R0, 0)
         self.code.place(positive)
         self.code.extend(R0, bits, signed)
+
+    def elapsed(self, expr: Call) -> None:
+        """Since the run began, at the time given."""
+        if not self.abilities.direct_values:
+            raise CannotCompile("elapsed (kernel 5.2)")
+        later = self.code.label()
+        self.scalar(expr.args[0])
+        self.code.map_value(R1, SWITCH)
+        self.code.load(R1, R1, 8, 8)
+        self.code.alu("-", R0, R1)
+        self.code.jump_ifi("s>=", R0, 0, later)
+        self.code.alui("mov", R0, 0)
+        self.code.place(later)
 
     def bswap(self, expr: Call) -> None:
         bits, signed = shape(expr.type)

@@ -13,14 +13,14 @@ from unitrace.contract.record import Record
 from unitrace.contract.types import Array, Buffer, Formatted, Struct, Type
 
 from ..asm import FP, R0, R1, R2, R3, R4, R5, R6, R7, R8, Code, Label
-from .base import Abilities, CannotCompile, Context, shape
+from .base import SWITCH, Abilities, CannotCompile, Context, shape
 from .calls import Calls
 from .layouts import Part, in_register
 from .stacks import is_words, room
 from .strings import is_text
 
 __all__ = [
-    "DROPS", "NO_SCRATCH", "SCRATCH", "SWITCH", "Compiled", "Layout", "Records", "check", "compile_record",
+    "DROPS", "NO_SCRATCH", "SCRATCH", "Compiled", "Layout", "Records", "check", "compile_record",
     "layout", "scratch_map", "zeros_of",
 ]  # fmt: skip
 
@@ -30,7 +30,6 @@ DROPS = "map:drops"
 NO_SCRATCH = 1
 """The number, among the counters of drops, of runs for which there was no scratch."""
 
-SWITCH = "map:switch"
 SCRATCH = "map:scratch"
 
 HEAD = 16
@@ -349,7 +348,7 @@ class Records(Calls):
         """exit(): nothing runs after it, on any CPU."""
         if not self.abilities.direct_values:
             raise CannotCompile("exit() (kernel 5.2)")
-        self.code.map_value(R1, "map:switch")
+        self.code.map_value(R1, SWITCH)
         self.code.storei(R1, 0, 0, 4)
 
 

@@ -103,8 +103,8 @@ def in_kernel(
     program = -1
     ring = None
     try:
-        names["map:switch"] = syscall.map_create(syscall.ARRAY, 4, 4, 1)
-        syscall.map_update(names["map:switch"], b"\0" * 4, b"\1\0\0\0")
+        names["map:switch"] = syscall.map_create(syscall.ARRAY, 4, 16, 1)
+        syscall.map_update(names["map:switch"], b"\0" * 4, struct.pack("<QQ", 1, 0))
         names["map:drops"] = syscall.map_create(syscall.PERCPU_ARRAY, 4, 8, 2 + len(decls))
         for name, (plan, _) in plans.items():
             names[f"map:{name}"] = maps.make(plan, possible(), survey.version(MACHINE))
