@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import struct
 import subprocess
 import tempfile
 import time
@@ -16,7 +17,7 @@ from collections.abc import Callable
 
 __all__ = [
     "LIBC", "OFFSETS", "WATCHED", "WHENCES", "Workload", "busy", "collected", "executed", "getppid", "lseeks",
-    "opens", "renames", "worded", "written",
+    "opens", "refused", "renames", "worded", "written",
 ]  # fmt: skip
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -25,6 +26,8 @@ LIBC.lseek64.restype = ctypes.c_int64
 
 OFFSETS = (0, 5, -1, 7, 7, 1 << 33, -(1 << 40), 100, 3, 64)
 WHENCES = (0, 1, 2, 0, 1, 0, 0, 2, 1, 5)
+
+SYS_GETCWD = 79 if os.uname().machine == "x86_64" else 17
 
 WATCHED = ctypes.c_uint64()
 """A word of memory that a child finds at the same address."""
@@ -113,6 +116,21 @@ def executed() -> None:
 def worded() -> None:
     """A program executed with an empty argument between others."""
     subprocess.run(["/bin/true", "a", "bc", "", "d"], check=True)
+
+
+def refused() -> None:
+    """getcwd(2), and once more when seccomp refuses it: that call begins nowhere, and ends."""
+    place = ctypes.create_string_buffer(4096)
+    LIBC.syscall(SYS_GETCWD, place, 4096)
+    load, jump, give = 0x20, 0x15, 0x06  # BPF_LD|BPF_W|BPF_ABS, BPF_JMP|BPF_JEQ|BPF_K, BPF_RET|BPF_K
+    lines = ((load, 0, 0, 0), (jump, 0, 1, SYS_GETCWD), (give, 0, 0, 0x50001), (give, 0, 0, 0x7FFF0000))
+    program = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *line) for line in lines))
+    filter = ctypes.create_string_buffer(struct.pack("<HxxxxxxQ", len(lines), ctypes.addressof(program)))
+    assert LIBC.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
+    assert (
+        LIBC.prctl(22, 2, filter, 0, 0) == 0
+    )  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER: EPERM (SECCOMP_RET_ERRNO)
+    LIBC.syscall(SYS_GETCWD, place, 4096)
 
 
 def busy() -> None:
