@@ -10,6 +10,8 @@ import pytest
 from unitrace.contract.machine import Answer, Machine
 from unitrace.contract.types import VOID, Array, Enum, Int, Pointer, Str, Struct
 from unitrace.kernel import btf, btf_file
+from unitrace.kernel.current import member_offset
+from unitrace.kernel.fetchargs import Unfetchable
 
 INT, PTR, ARRAY, STRUCT, UNION, ENUM, TYPEDEF, CONST, FUNC, PROTO, TAG = 1, 2, 3, 4, 5, 6, 8, 10, 12, 13, 18
 
@@ -166,3 +168,11 @@ def test_the_index_is_kept_and_read_again(tmp_path: object, monkeypatch: pytest.
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/no/such")
     monkeypatch.setattr(btf_file, "_loaded", {})
     assert btf.prototype(machine, "vfs_read") == first
+
+
+def test_a_member_that_only_btf_knows() -> None:
+    machine = Machine({"btf": Answer(2, "the kernel shows no BTF", "use another kernel")})
+    with pytest.raises(Unfetchable) as raised:
+        member_offset(machine, "struct task_struct", "cred")
+    assert raised.value.reason == "struct task_struct.cred isn't known: the kernel shows no BTF"
+    assert raised.value.remedy == "use another kernel"
