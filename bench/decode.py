@@ -38,7 +38,7 @@ class Kept:
 
     def __init__(self, name: str, ring: Any) -> None:
         self._ring = ring
-        self._parts: list[Any] = list(PARTS[name](ring))
+        self._parts = list(PARTS[name](ring))
         self._next = len(self._parts)
 
     def __getattr__(self, name: str) -> Any:
@@ -57,16 +57,9 @@ class Kept:
         if not self.left():
             return b""
         self._next += 1
-        part: bytes = self._parts[self._next - 1]
-        return part
+        return self._parts[self._next - 1]
 
-    take = drain  # perf's records
-
-    def pieces(self) -> Iterator[Any]:
-        """eBPF's records."""
-        if self.left():
-            self._next += 1
-            yield self._parts[self._next - 1]
+    take = drain  # perf's and eBPF's records
 
 
 def ftrace_parts(ring: Any) -> Iterator[bytes]:
@@ -88,15 +81,14 @@ def perf_parts(ring: Any) -> Iterator[bytes]:
             first = at + size
 
 
-def ebpf_parts(ring: Any) -> Iterator[tuple[bytes, int]]:
-    """Whole records, and how many bytes each has."""
-    for raw, stride in ring.pieces():
-        size = PART // stride * stride
-        for at in range(0, len(raw), size):
-            yield raw[at : at + size], stride
+def ebpf_parts(ring: Any) -> Iterator[bytes]:
+    """Whole records."""
+    raw = ring.take()
+    size = PART // ring.stride * ring.stride
+    return (raw[at : at + size] for at in range(0, len(raw), size))
 
 
-PARTS: dict[str, Callable[[Any], Iterator[Any]]] = {
+PARTS: dict[str, Callable[[Any], Iterator[bytes]]] = {
     "ftrace": ftrace_parts,
     "perf": perf_parts,
     "ebpf": ebpf_parts,

@@ -19,6 +19,7 @@ from unitrace.contract.model import Batch, Losses, Place, Snapshot
 from unitrace.contract.offer import Offer, Share
 from unitrace.contract.wildcards import LeftOut
 from unitrace.kernel import cpus
+from unitrace.kernel.collector import Collector
 
 from . import maps, snapshot, syscall
 from .asm import Code
@@ -58,6 +59,7 @@ class Attached:
         self.kept: dict[str, tuple[Kept, int]] = {}
         self.zeroed: set[str] = set()
         self.rings: list[tuple[Ring | PerfBuffer, dict[int, dict[str, Place]]]] = []
+        self.collector: Collector | None = None
         self.records: dict[str, int] = {}  # a record's ring and its size there, by its own size
         self.linked: dict[int, bytes] = {}
         self.hung: dict[str, int] = {}  # clauses at each probe
@@ -225,9 +227,12 @@ class Attached:
         syscall.map_update(self.names[SWITCH], b"\0\0\0\0", struct.pack("<IxxxxQ", on, self.began))
 
     def read(self) -> Iterator[Batch]:
-        for ring, shapes in self.rings:
-            for piece, stride in ring.pieces():
-                yield from decode(piece, stride, ring.head, shapes)
+        if self.collector is None:
+            room = min((ring.length for ring, _ in self.rings), default=0)
+            self.collector = Collector([ring.take for ring, _ in self.rings], room)
+        for (ring, shapes), taken in zip(self.rings, self.collector.take()):
+            if taken:
+                yield from decode(taken, ring.stride, ring.head, shapes)
 
     def snapshot(self, map: str) -> Snapshot:
         plan, _ = self.kept[map]
@@ -285,6 +290,8 @@ class Attached:
         for fd in self.programs.values():
             os.close(fd)
         self.programs.clear()
+        if self.collector is not None:
+            self.collector.stop()
         for ring, _ in self.rings:
             ring.close()
         self.rings.clear()

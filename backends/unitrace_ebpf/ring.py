@@ -10,6 +10,7 @@ import ctypes
 import mmap
 import os
 import struct
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -18,7 +19,7 @@ from unitrace.kernel.packed import PackedBatch
 
 from . import perf_event, syscall
 
-__all__ = ["PerfBuffer", "Piece", "Ring", "decode"]
+__all__ = ["PerfBuffer", "Ring", "decode"]
 
 PAGE = mmap.PAGESIZE
 BUSY = 1 << 31  # BPF_RINGBUF_BUSY_BIT
@@ -29,9 +30,6 @@ PIECE = 16 << 20
 PATIENCE = 0.05
 """Seconds to wait for a record that is being written: longer than any program runs, but its CPU (a
 virtual one) may be taken away meanwhile."""
-
-Piece = tuple[bytes, int]
-"""Whole records, and the bytes from one to the next."""
 
 
 def decode(
@@ -86,8 +84,11 @@ class Ring:
         self._data = memoryview(data)
         self._position = 0
 
-    def pieces(self) -> Iterator[Piece]:
-        """What the ring holds now, taken out."""
+    def take(self) -> bytes:
+        """The records that the ring holds now, taken out."""
+        return b"".join(self._pieces())
+
+    def _pieces(self) -> Iterator[bytes]:
         position, data = self._position, self._data
         end = data[:8].cast("Q")[0]
         words = data[PAGE:].cast("I")
@@ -101,7 +102,7 @@ class Ring:
                 piece = bytes(data[PAGE + at : PAGE + at + ready * self.stride])
                 position += len(piece)
                 self._position = self._consumer.value = position
-                yield piece, self.stride
+                yield piece
             if ready < count:
                 return
 
@@ -127,7 +128,7 @@ class Ring:
 
 
 def _first_busy(heads: memoryview, count: int) -> int:
-    if count >= VECTOR_FROM:
+    if count >= VECTOR_FROM and "numpy" in sys.modules:  # its import would keep the ring from being emptied
         import numpy as np
 
         busy = np.asarray(heads) >= BUSY
@@ -142,12 +143,13 @@ class PerfBuffer:
     """Readers of a perf buffer on each CPU, whose records are all ``size`` bytes (4 more than a multiple
     of 8, so that perf's own u32 of size makes it one)."""
 
-    __slots__ = ("_cpus", "fd", "lost", "stride")
+    __slots__ = ("_cpus", "fd", "length", "lost", "stride")
 
     head = PERF_HEAD
 
     def __init__(self, length: int, size: int, cpus: Sequence[int], possible: int) -> None:
         self.fd = syscall.map_create(syscall.PERF_EVENT_ARRAY, 4, 4, possible, name="ut_perf")
+        self.length = length
         self.stride = size + PERF_HEAD
         self.lost = 0
         self._cpus: list[tuple[int, mmap.mmap, int]] = []
@@ -157,8 +159,11 @@ class PerfBuffer:
             self._cpus.append((event, ring, length))
             syscall.map_update(self.fd, struct.pack("<I", cpu), struct.pack("<I", event))
 
-    def pieces(self) -> Iterator[Piece]:
-        """What the rings hold now, taken out, CPU by CPU."""
+    def take(self) -> bytes:
+        """The records that the rings hold now, taken out, CPU by CPU."""
+        return b"".join(self._pieces())
+
+    def _pieces(self) -> Iterator[bytes]:
         for _, ring, length in self._cpus:
             view = memoryview(ring)
             positions = view[1024:1040].cast("Q")  # data_head, data_tail
@@ -173,7 +178,7 @@ class PerfBuffer:
             positions.release()
             view.release()
 
-    def _records(self, held: bytes) -> Iterator[Piece]:
+    def _records(self, held: bytes) -> Iterator[bytes]:
         """Runs of records between the kernel's notes of loss (PERF_RECORD_LOST)."""
         at = start = 0
         while at < len(held):
@@ -182,13 +187,13 @@ class PerfBuffer:
                 at += size
                 continue
             if start < at:
-                yield held[start:at], self.stride
+                yield held[start:at]
             if kind == 2:
                 self.lost += struct.unpack_from("<Q", held, at + 16)[0]
             at += size
             start = at
         if start < at:
-            yield held[start:at], self.stride
+            yield held[start:at]
 
     def close(self) -> None:
         for event, ring, _ in self._cpus:

@@ -33,7 +33,7 @@ class Source:
         """Whether somebody empties it soon."""
         deadline = time.monotonic() + 10
         while self.held and time.monotonic() < deadline:
-            time.sleep(collector.BUSY)
+            time.sleep(collector.LONGEST)
         return not self.held
 
 
@@ -47,7 +47,7 @@ def test_few_bytes_start_no_thread() -> None:
     two.put(range(3))
     assert taking.take() == [b"", written(range(3))]
     one.put(range(1))
-    time.sleep(3 * collector.BUSY)
+    time.sleep(3 * collector.LONGEST)
     assert taking.take() == [written(range(1)), b""]
     assert two.takers == {threading.get_ident()}
     taking.stop()
@@ -79,7 +79,7 @@ def test_what_is_held_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     source.put(range(2))
     assert source.emptied()
     source.put(range(5))
-    time.sleep(5 * collector.BUSY)
+    time.sleep(5 * collector.LONGEST)
     assert len(source.held) == 40  # left to the ring
     assert len(taking.take()[0]) == 56
     taking.stop()
@@ -96,7 +96,7 @@ def test_a_ring_that_fails_is_left_to_the_reader() -> None:
 
     taking = Collector([take], 0)
     assert taking.take() == [b"12345678"]
-    time.sleep(3 * collector.BUSY)
+    time.sleep(3 * collector.LONGEST)
     with pytest.raises(OSError, match="gone"):
         taking.take()
     taking.stop()

@@ -13,28 +13,25 @@ from collections.abc import Callable, Sequence
 
 __all__ = ["Collector"]
 
-BUSY, IDLE = 0.002, 0.064
-"""Seconds between two looks at the rings, when many bytes come and when none do."""
-
-FEW = 16 << 10
-"""Bytes in one look below which the next may be later."""
+SHORTEST, LONGEST = 0.002, 0.016
+"""Seconds between two looks at the rings: as long as they stay between a thirty-second and an eighth full."""
 
 LIMIT = 64 << 20
 """Bytes that are held at most: what comes then stays in the rings, where the kernel counts what it drops."""
 
-SHARE = 16
-"""A ring that was full to this part when it was read is worth a thread."""
+SHARE, MUCH = 16, 96 << 10
+"""A ring that held this part of its room when it was read, or so many bytes, is worth a thread."""
 
 
 class Collector:
     """``takes``: for each ring, what takes all bytes out that are there now; nobody else may call them.
-    ``size``: of a ring, in bytes. For one reader, which calls ``take`` and at the end ``stop``."""
+    ``size``: of the smallest ring, in bytes. For one reader, which calls ``take`` and at the end ``stop``."""
 
-    __slots__ = ("_done", "_enough", "_held", "_lock", "_size", "_stopping", "_takes")
+    __slots__ = ("_done", "_held", "_lock", "_room", "_size", "_stopping", "_takes")
 
     def __init__(self, takes: Sequence[Callable[[], bytes]], size: int) -> None:
         self._takes = takes
-        self._enough = size // SHARE
+        self._room = size
         self._held: list[list[bytes]] = [[] for _ in takes]
         self._size = 0
         self._lock = allocate_lock()
@@ -45,7 +42,7 @@ class Collector:
         """All bytes of each ring since the last call, those among them that are in it now."""
         if self._done is None:
             taken = [take() for take in self._takes]
-            if any(len(one) > self._enough for one in taken):
+            if any(len(one) > min(self._room // SHARE, MUCH) for one in taken):
                 self._start()
             return taken
         with self._lock:
@@ -65,24 +62,30 @@ class Collector:
         start_new_thread(self._run, (self._done,))
 
     def _run(self, done: LockType) -> None:
-        pause = BUSY
+        pause = SHORTEST
         try:
             while not self._stopping:
                 time.sleep(pause)
                 with self._lock:
-                    if self._size < LIMIT and not self._stopping:
-                        pause = BUSY if self._look() >= FEW else min(2 * pause, IDLE)
+                    if self._size >= LIMIT or self._stopping:
+                        continue
+                    most = self._look()
+                if 8 * most > self._room:
+                    pause = max(pause / 2, SHORTEST)
+                elif 32 * most < self._room:
+                    pause = min(pause * 2, LONGEST)
         except OSError:
             pass  # whoever reads the ring meets it too
         finally:
             done.release()
 
     def _look(self) -> int:
-        found = 0
+        """Empty the rings; the bytes that most were in one."""
+        most = 0
         for take, parts in zip(self._takes, self._held):
             taken = take()
             if taken:
                 parts.append(taken)
-                found += len(taken)
-        self._size += found
-        return found
+                self._size += len(taken)
+                most = max(most, len(taken))
+        return most

@@ -152,10 +152,7 @@ def _emitted(sent: Iterable[tuple[Any, Any]], ring: Ring | None) -> list[Out]:
         shapes = {
             one.clause.ordinal: {column.name: place for column, place in shown.places} for one, shown in sent
         }
-        batches = [
-            batch for piece, stride in ring.pieces() for batch in decode(piece, stride, ring.head, shapes)
-        ]
-        engine.feed(batches, None)
+        engine.feed(decode(ring.take(), ring.stride, ring.head, shapes), None)
     return [one for record in out for one in single(record)]
 
 
