@@ -118,8 +118,10 @@ class Attached:
             keep_cpus(instance, wanted)
             cpus = sorted(wanted)
         filters: dict[str, str] = {}
-        left_out = LeftOut()
-        for share in self._offer.shares:
+        left_out, progress = LeftOut(), self._offer.request.options.progress
+        for done, share in enumerate(self._offer.shares, 1):
+            if progress is not None:
+                progress(done, len(taps))
             tap = share.plan
             assert isinstance(tap, Tap)
             with left_out.unless_named(share.clause):

@@ -15,7 +15,7 @@ from unitrace.contract.errors import BackendError
 from unitrace.contract.ir import Field
 from unitrace.contract.machine import Machine
 from unitrace.contract.model import Batch, Losses, Place, Snapshot
-from unitrace.contract.offer import Offer, Share
+from unitrace.contract.offer import Offer, Options, Share
 from unitrace.contract.wildcards import LeftOut
 from unitrace.kernel import cpus
 from unitrace.kernel.closing import close_behind, close_now
@@ -81,7 +81,7 @@ class PerfAttachment:
         followed = names or any(plan.tgid for _, plan in plans)
         self._decoder = Decoder(self._streams, Follower(names) if followed else None)
         try:
-            self._open(plans, offer.request.options.buffer_kib, names, followed)
+            self._open(plans, offer.request.options, names, followed)
         except BaseException:
             self.close()
             raise
@@ -94,8 +94,8 @@ class PerfAttachment:
 
     # --- opening -----------------------------------------------------------------------------
 
-    def _open(self, plans: list[tuple[Share, Plan]], kib: int, names: bool, followed: bool) -> None:
-        online = cpus.online()
+    def _open(self, plans: list[tuple[Share, Plan]], options: Options, names: bool, followed: bool) -> None:
+        online, kib, progress = cpus.online(), options.buffer_kib, options.progress
         self._files = _allow_files((len(plans) + 2) * len(online) + 64)
         made: list[tuple[int, Mapping[str, Field]]] = []
         for share, plan in plans:
@@ -118,10 +118,12 @@ class PerfAttachment:
             self._rings.append(ring)
             # The event that is added last at a place is asked first (perf_trace_add() in
             # kernel/trace/trace_event_perf.c, consumer_add() in kernel/events/uprobes.c).
-            for (share, plan), event in reversed([*zip(plans, made)]):
+            for done, ((share, plan), event) in enumerate(reversed([*zip(plans, made)]), 1):
                 if share.clause not in self._left_out:
                     with self._left_out.unless_named(share.clause):
                         self._stream(share, plan, event, ring)
+                if progress is not None and cpu == online[0]:  # the first puts the probe in place
+                    progress(done, len(plans))
             if followed:
                 flags = syscall.TASK | ((syscall.COMM | syscall.COMM_EXEC) if names else 0)
                 self._task_rings.append(self._ring(self._software(cpu, flags, task_kib), cpu, task_kib))
