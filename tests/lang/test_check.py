@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unitrace.contract.errors import ProbeError, SpecError
+from unitrace.contract.ir import Const
 from unitrace.contract.machine import Answer
+from unitrace.contract.offer import walk
 from unitrace.lang import compile_text
 from unitrace.lang.compiler import REMOVED
 from unitrace.lang.kernel_probes import NOT_TRACEABLE
@@ -229,3 +231,9 @@ def test_nothing_is_suggested_where_nobody_reads_it(mode: str, monkeypatch: pyte
         compiled(f"config = {{ missing_probes={mode} }} {probe} {{ }} begin {{ }}")
     with pytest.raises(pytest.fail.Exception):
         compiled("uprobe:/bin/sh:no_such_symbol { }")
+
+
+def test_numbers_of_system_calls() -> None:
+    program = compiled("begin { @ = (__NR_nanosleep, SYS_stat, __NR_openat2); }").program
+    assert [one.value for one in walk(program.clauses[0].body) if isinstance(one, Const)] == [35, 4, 437]
+    assert "Unknown identifier: '__NR_nosuch'" in refusal("begin { print(__NR_nosuch); }").message

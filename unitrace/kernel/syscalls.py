@@ -7,7 +7,11 @@ filtered by them.
 
 from __future__ import annotations
 
-__all__ = ["number"]
+__all__ = ["named", "number"]
+
+_IN_C = {"stat": "newstat", "fstat": "newfstat", "lstat": "newlstat", "uname": "newuname",
+         "sendfile": "sendfile64", "umount2": "umount"}  # fmt: skip
+"""Calls whose name in C (__NR_stat) isn't SYSCALL_DEFINE's."""
 
 _X86_64 = (
     """
@@ -57,6 +61,15 @@ _X86_64 = (
 """From number 0, and from 424 on, where all architectures count on together; "-": no call."""
 
 _LATER = 424
+
+
+def named(arch: str, name: str) -> int | None:
+    """The value of ``__NR_NAME`` and ``SYS_NAME`` of C's headers; None where it isn't known."""
+    for prefix in ("__NR_", "SYS_"):
+        if name.startswith(prefix):
+            bare = name[len(prefix) :]
+            return number(arch, _IN_C.get(bare, bare))
+    return None
 
 
 def number(arch: str, name: str) -> int | None:

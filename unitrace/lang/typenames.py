@@ -168,6 +168,12 @@ class TypeNames:
         remedy = f", or {btf.remedy}" if btf.remedy else ""
         return f"{btf.reason}; define {name} at the top of the program{remedy}"
 
+    def _arch(self) -> str:
+        try:
+            return str(self.machine.fact("kernel.arch"))
+        except KeyError:  # nobody has registered the general facts
+            return ""
+
     def _btf_struct(self, name: str) -> Struct | None:
         from unitrace.kernel import btf
 
@@ -193,8 +199,11 @@ class TypeNames:
             return self.constants[name]
         if name in _MACROS:
             return smallest(_MACROS[name]), _MACROS[name]
-        from unitrace.kernel import btf
+        from unitrace.kernel import btf, syscalls
 
+        call = syscalls.named(self._arch(), name) if name.startswith(("__NR_", "SYS_")) else None
+        if call is not None:
+            return smallest(call), call
         found = btf.constant(self.machine, name)
         if found is None:
             return None
