@@ -272,8 +272,8 @@ def spelled(expr: Expr) -> str:
             return f"arg{expr.key}"
         if expr.name == "args":
             return f"args.{expr.key}"
-        if isinstance(expr.type, Stack) and expr.type != Stack(expr.type.space):
-            return f"{expr.name}({expr.type.mode}, {expr.type.depth})"
+        if expr.name == "entry":
+            return f"argument {expr.key} of the call"
         if isinstance(expr.type, Stack) and expr.type != Stack(expr.type.space):
             return f"{expr.name}({expr.type.mode}, {expr.type.depth})"
         return expr.name if expr.key is None else f"{expr.name}({expr.key})"
