@@ -4,17 +4,18 @@
 kernel's BTF hidden. What is right stays right: the table says it, no tracer.
 
 ``python -m tests.differential --write docs/support-matrix.md [KERNEL...]`` makes the page: this machine's tables and
-those of every kernel of the lab (or those named).
+those of every kernel of the lab (or those named, others' sections being left as they are).
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.differential.run import run_case
 from tests.differential.table import CASES
+from tests.sections import kernel, page, sections, today
 from tests.without import without
 
 BACKENDS = ("ebpf", "ftrace", "perf")
@@ -43,8 +44,8 @@ def main(args: list[str]) -> int:
 def table(lacking: list[str]) -> int:
     """This kernel's table and its counts, ``without`` what it shall lack."""
     without(lacking)
-    words = f", without {' and '.join(lacking)}" if lacking else ""
-    print(f"## {os.uname().release}, {os.uname().machine}{words}\n")
+    title = ", without ".join(filter(None, [kernel(), " and ".join(lacking)]))
+    print(f"## {title}\n\n{today()}.\n")
     print("| program | " + " | ".join(BACKENDS) + " |")
     print("|---|" + "---|" * len(BACKENDS))
     counts = {backend: {"equal": 0, "unequal": 0, "refused": 0} for backend in BACKENDS}
@@ -75,19 +76,19 @@ def write(path: str, kernels: list[str]) -> int:
     own = [sys.executable, "-m", "tests.differential"]
     lab = [sys.executable, "-m", "tests.kernels", "run"]
     commands = []
-    for kernel in ("", *kernels):
-        words = [*lab, kernel, "--", *own] if kernel else own
-        commands += [words, *([*words, "--without", what] for what in TAKEN_AWAY.get(kernel, ()))]
-    parts, worst = [HEAD], 0
+    for name in ("", *kernels):
+        words = [*lab, name, "--", *own] if name else own
+        commands += [words, *([*words, "--without", what] for what in TAKEN_AWAY.get(name, ()))]
+    file = Path(path)
+    found, worst = sections(file.read_text()) if file.exists() else {}, 0
     for command in commands:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
         if not done.stdout.startswith("## "):
             print(f"no table from {' '.join(command)}: {done.stdout[-500:]}", file=sys.stderr)
             return 1
         worst = max(worst, done.returncode)
-        parts.append(done.stdout)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write("\n".join(parts))
+        found |= sections(done.stdout)
+    file.write_text(page(HEAD, found))
     return worst
 
 

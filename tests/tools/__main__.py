@@ -10,13 +10,12 @@ root, in a guest: workloads make block devices, swap, md arrays, and run out of 
 from __future__ import annotations
 
 import argparse
-import platform
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 
 import unitrace
+from tests.sections import kernel, today
 from tests.without import command
 
 from .catalogue import CASES
@@ -31,7 +30,7 @@ def main() -> int:
     args = _parser().parse_args()
     tracers = lineup(args.peer, args.backends.split(","), args.without)
     table = Table(_title(tracers), _facts(args.peer), [one.name for one in tracers])
-    print(table.head(), end="", flush=True)
+    print(f"## {table.title}\n\n{table.head()}", end="", flush=True)
     for name in args.tools.split(",") if args.tools else CASES:
         result = run(CASES[name], tracers, args.directory)
         table.rows.append(_row(result))
@@ -72,17 +71,12 @@ def lineup(peer: str, backends: Sequence[str], without: str) -> list[Tracer]:
 
 
 def _title(tracers: Sequence[Tracer]) -> str:
-    major, minor = platform.release().split(".")[:2]
-    return f"Linux {major}.{minor}: {', '.join(one.name for one in tracers)}"
+    return f"{kernel()}: {', '.join(one.name for one in tracers)}"
 
 
 def _facts(peer: str) -> str:
     """What runs here today."""
-    facts = [
-        f"Linux {platform.release()}",
-        time.strftime("%d %B %Y").lstrip("0"),
-        f"unitrace {unitrace.__version__}",
-    ]
+    facts = [today(), f"unitrace {unitrace.__version__}"]
     if peer:
         asked = subprocess.run([peer, "--version"], capture_output=True, text=True, check=True)
         facts.append(asked.stdout.strip())

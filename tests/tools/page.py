@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+
+from tests.sections import page, sections
 
 __all__ = ["Table", "line", "write"]
 
@@ -35,9 +36,6 @@ DIRECTORY is where the `.bt` files are. On kernels where bpftrace doesn't run, o
 seccomp filter, and `--without btf` hides the kernel's BTF, for all but the first, which says what is right.
 """
 
-SECTION = re.compile(r"^## .*\n", re.M)
-NUMBER = re.compile(r"\d+")
-
 
 class Table:
     """``title``: what kernel, which tracers; ``facts``: what exactly ran, and when; ``rows``: a tool, each
@@ -48,10 +46,10 @@ class Table:
         self.rows: list[list[str]] = []
 
     def head(self) -> str:
-        """The section down to the table's first row."""
+        """The section's body, down to the table's first row."""
         columns = ["tool", *self.tracers, "lines", ""]
         rule = "|" + "---|" * len(columns)
-        return f"## {self.title}\n\n{self.facts}\n\n{line(columns)}\n{rule}\n"
+        return f"{self.facts}\n\n{line(columns)}\n{rule}\n"
 
     def counts(self) -> str:
         """A line a tracer: how many of its verdicts are what."""
@@ -61,8 +59,8 @@ class Table:
             text += f"- {name}: {', '.join(f'{number} {word}' for word, number in counts)}\n"
         return text
 
-    def text(self) -> str:
-        """The whole section."""
+    def body(self) -> str:
+        """The section without its title."""
         return self.head() + "".join(f"{line(row)}\n" for row in self.rows) + f"\n{self.counts()}"
 
 
@@ -72,20 +70,15 @@ def line(cells: Sequence[str]) -> str:
 
 
 def write(path: str, table: Table) -> None:
-    """Put the table into the page, in place of the section of its title; sections stand in the order of kernels.
-    Of a section with the same facts, rows of tools that didn't run this time are kept."""
+    """Put the table into the page, in place of the section of its title. Of one with the same facts, rows of tools
+    that didn't run this time are kept."""
     file = Path(path)
-    text = file.read_text() if file.exists() else ""
-    titles = SECTION.findall(text)
-    sections = dict(zip(titles, SECTION.split(text)[1:]))
-    heading = f"## {table.title}\n"
-    before = sections.get(heading, "")
+    found = sections(file.read_text()) if file.exists() else {}
+    before = found.get(table.title, "")
     if table.facts in before:
         table.rows = _merged(before, table.rows)
-    sections[heading] = table.text().removeprefix(heading)
-    ordered = sorted(sections.items(), key=lambda one: [int(number) for number in NUMBER.findall(one[0])])
-    parts = [HEAD, *(f"{title}\n{body.strip()}\n" for title, body in ordered)]
-    file.write_text("\n".join(parts))
+    found[table.title] = table.body()
+    file.write_text(page(HEAD, found))
 
 
 def _merged(section: str, rows: list[list[str]]) -> list[list[str]]:
