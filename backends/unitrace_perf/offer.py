@@ -30,6 +30,10 @@ __all__ = ["answer"]
 EVENT_NS, REJECTED_NS, UPROBE_NS = 670, 164, 13000
 """Measured, ns in the traced task: a sample, an event that the filter drops, a uprobe's trap."""
 
+EXITS_NS = 2000
+"""What a probe at the end of all calls costs each of them, for the events of one (calls.py): estimated by its
+fetches."""
+
 BY_PROBE = OF_TASK | {"entry"}
 """Sites of a system call's tracepoint that a probe in its place has."""
 
@@ -70,7 +74,9 @@ def answer(backend: str, machine: Machine, request: Request) -> Answered:
     user = any(one.clause.probe.kind in ("uprobe", "uretprobe", "usdt") for one in shares)
     streamed = EVENT_NS if any(one.accepted is None for one in shares) else (EVENT_NS + REJECTED_NS) // 2
     cost = UPROBE_NS if user else streamed
-    dynamic = any(isinstance(one.plan, Plan) and one.plan.way == "dynamic" for one in shares)
+    plans = [one.plan for one in shares if isinstance(one.plan, Plan)]
+    cost += EXITS_NS * any(plan.held for plan in plans)
+    dynamic = any(plan.way == "dynamic" for plan in plans)
     start_ms = (25 if dynamic else 10) + others
     return Offer(backend, request, tuple(shares), cost, start_ms, exact=not caveats, caveats=caveats)
 
