@@ -15,13 +15,11 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bench.tools import Job
+from bench.decode import PROBE
 from unitrace.contract.machine import Machine
 from unitrace.contract.offer import Options
 from unitrace.plugins import Plugins
 from unitrace.session import BUSY, Compiled
-
-PROBE = f"tracepoint:syscalls:sys_enter_{Job.PRINT.call}"
 
 
 def drained(name: str, command: list[str], kib: int, file: BinaryIO) -> dict[str, float]:
