@@ -11,10 +11,23 @@ import click
 
 from unitrace.contract.errors import UsageError
 from unitrace.kernel import cpus
+from unitrace.kernel.counters import Event
 from unitrace.stat.counting import Counting, Place
+from unitrace.stat.formula import DURATION, Formula
 from unitrace.stat.names import DEFAULT, parse
 from unitrace.stat.run import Command, Totals, threads_of
-from unitrace.stat.show import Row, csv_line, json_line, mean, metric, text_line
+from unitrace.stat.show import (
+    Row,
+    csv_line,
+    csv_measure,
+    json_line,
+    json_measure,
+    mean,
+    metric,
+    text_line,
+    text_measure,
+)
+from unitrace.stat.vendor import Definition, learn, metrics
 
 __all__ = ["command"]
 
@@ -27,6 +40,7 @@ LEAST_MS = 10
     options_metavar="[OPTIONS]",
 )
 @click.option("-e", "--event", "events", multiple=True, metavar="EV,EV|{GROUP}", help="What to count.")
+@click.option("-M", "--metrics", multiple=True, metavar="NAME,...", help="Metrics, as perf names them.")
 @click.option("-a", "--all-cpus", "everywhere", is_flag=True, help="Everything on all CPUs.")
 @click.option("-p", "--pid", "pids", metavar="PID,...", help="These processes.")
 @click.option("-C", "--cpu", "cpu_list", metavar="LIST", help="These CPUs alone (0-2,5).")
@@ -57,7 +71,10 @@ class _Stat:
 
     def __init__(self, argv: tuple[str, ...], out: IO[str], **options: Any) -> None:
         self.argv, self.out, self.options = argv, out, options
-        self.groups = parse(",".join(options["events"]) or DEFAULT)
+        self.measures = _measures(",".join(options["metrics"]))
+        events = ",".join(options["events"])
+        self.groups = parse(events or DEFAULT) if events or not self.measures else []
+        self.groups += _measured(self.measures, {event.name for group in self.groups for event in group})
         self.by_cpu: bool = bool(options["everywhere"] or options["cpu_list"])
         if options["per_core"] and not self.by_cpu:
             raise UsageError("--per-core counts on CPUs: it needs -a or -C")
@@ -183,9 +200,55 @@ class _Stat:
             else:
                 line = "".join(f"{one:>15} " for one in before) + text_line(row, meaning)
             out.write(line + "\n")
+        for label, by_name in (groups or {"": {}}).items():
+            self._show_measures(label, by_name, seconds, before, known)
         if heading and not separator and not self.options["as_json"]:
             out.write(f"\n{seconds:18.9f} seconds elapsed\n\n")
         out.flush()
+
+    def _show_measures(
+        self,
+        label: str,
+        rows: dict[str, Row],
+        seconds: float,
+        before: list[str],
+        known: dict[str, object],
+    ) -> None:
+        counts = {name: row.value for name, row in rows.items() if not row.absent and row.reading.running}
+        separator, core = self.options["separator"], label.split()
+        for one, formula in self.measures:
+            value = one.scale * formula.value(counts, seconds)
+            if self.options["as_json"]:
+                more = {"core": core[0], "aggregate-number": int(core[1])} if core else {}
+                line = json_measure(value, one.unit, one.name, {**known, **more})
+            elif separator:
+                line = csv_measure(value, one.unit, one.name, separator, [*before, *core])
+            else:
+                line = "".join(f"{at:>15} " for at in before) + text_measure(value, one.unit, one.name, label)
+            self.out.write(line + "\n")
+
+
+def _measures(listed: str) -> list[tuple[Definition, Formula]]:
+    """The metrics of -M, each with its formula; what their events are is asked for at once."""
+    names = [name.strip() for name in listed.split(",") if name.strip()]
+    if not names:
+        return []
+    found = [(one, Formula(one.formula)) for one in metrics(names)]
+    learn([name for _, formula in found for name in formula.events])
+    return found
+
+
+def _measured(measures: list[tuple[Definition, Formula]], counted: set[str]) -> list[list[Event]]:
+    """The events that metrics need and that aren't counted yet; one that this machine doesn't know is left
+    out, and the metric isn't supported."""
+    found: list[list[Event]] = []
+    for name in dict.fromkeys(name for _, formula in measures for name in formula.events):
+        if name not in counted and name != DURATION:
+            try:
+                found += parse(name)
+            except UsageError:
+                continue
+    return found
 
 
 def _cpus(listed: str | None) -> list[int]:

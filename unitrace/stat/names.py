@@ -1,8 +1,9 @@
 """Names of events, as ``perf list`` has them, to what perf_event_open(2) wants.
 
 Software and hardware events, cache events (L1-dcache-load-misses), raw ones (r01c2), those of any PMU
-(``cpu/event=0x3c,umask=0/``, ``msr/tsc/``, or an alias from its events/), and tracepoints
-(``sched:sched_switch``). Modifiers: u, k, h, H, G; p is for sampling and says nothing here.
+(``cpu/event=0x3c,umask=0/``, ``msr/tsc/``, or an alias from its events/), tracepoints
+(``sched:sched_switch``), and what the CPU's maker calls them (vendor.py). Modifiers: u, k, h, H, G; p is for
+sampling and says nothing here.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from unitrace.kernel.perf_events import (
     TYPE_SOFTWARE,
     TYPE_TRACEPOINT,
 )
+
+from .vendor import event
 
 __all__ = ["DEFAULT", "parse"]
 
@@ -78,7 +81,9 @@ def _event(written: str, more: str) -> Event:
     name, flags = written, 0
     pmu = re.fullmatch(r"([\w.-]+)/([^/]*)/(\w*)", written)
     if pmu:
-        return _of_pmu(written, pmu[1], pmu[2], _flags(pmu[3] + more.lstrip(":")))
+        flags = _flags(pmu[3] + more.lstrip(":"))
+        known = None if os.path.exists(f"{DEVICES}/{pmu[1]}") else event(f"{pmu[1]}/{pmu[2]}/")
+        return Event(written, *known, flags=flags) if known else _of_pmu(written, pmu[1], pmu[2], flags)
     head, colon, tail = written.rpartition(":")
     if colon and _MODIFIERS.fullmatch(tail) and not _tracepoint(written):
         name, flags = head, _flags(tail)
@@ -101,6 +106,9 @@ def _event(written: str, more: str) -> Event:
     for device in _listed(DEVICES):
         if os.path.exists(f"{DEVICES}/{device}/events/{name}"):
             return _of_pmu(written, device, name, flags)
+    known = event(name)
+    if known is not None:
+        return Event(written, *known, flags=flags)
     raise UsageError(f"-e {written}: no such event here (perf list names those that perf knows)")
 
 

@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from unitrace.contract.record import Record
 from unitrace.kernel.counters import Event, Reading
 
-__all__ = ["Row", "csv_line", "json_line", "metric", "mean", "text_line"]
+__all__ = [
+    "Row", "csv_line", "csv_measure", "json_line", "json_measure", "mean", "metric", "text_line",
+    "text_measure",
+]  # fmt: skip
 
 NOT_SUPPORTED, NOT_COUNTED = "<not supported>", "<not counted>"
 
@@ -158,3 +161,23 @@ def json_line(row: Row, meaning: tuple[float, str] | None, before: Mapping[str, 
     if meaning:
         value |= {"metric-value": f"{meaning[0]:.6f}", "metric-unit": meaning[1]}
     return json.dumps(value)
+
+
+def text_measure(value: float, unit: str, name: str, label: str) -> str:
+    """A metric for people; what can't be computed, as perf has it."""
+    shown = f"{value:,.2f}" if value == value else NOT_SUPPORTED
+    return f"{label}{shown:>20} {unit:<4} {name}".rstrip()
+
+
+def csv_measure(value: float, unit: str, name: str, separator: str, before: Sequence[str]) -> str:
+    """The fields of an event that isn't there, then the metric and its unit and name."""
+    shown = f"{value:.3f}" if value == value else NOT_SUPPORTED
+    return separator.join([*before, *[""] * 5, shown, f"{unit}  {name}".strip()])
+
+
+def json_measure(value: float, unit: str, name: str, before: Mapping[str, object]) -> str:
+    """An object with perf's keys."""
+    import json
+
+    shown = f"{value:.6f}" if value == value else NOT_SUPPORTED
+    return json.dumps({**before, "metric-value": shown, "metric-unit": f"{unit}  {name}".strip()})
