@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from unitrace.contract.errors import BackendError
 from unitrace.contract.ir import Field
@@ -26,6 +27,10 @@ from .places import place_of
 from .reader import PROCESS, TID, Reader, Ring, Scratch, Stream
 from .stacks import Stacks, raw_functions
 from .tap import FOLLOWED, Tap
+
+if TYPE_CHECKING:
+    from unitrace.kernel.perf_events import Sampled
+    from unitrace.kernel.timers import Timer
 
 __all__ = ["Attached"]
 
@@ -60,6 +65,7 @@ class Attached:
         "_reader",
         "_root",
         "_running",
+        "_timers",
         "notes",
     )  # fmt: skip
 
@@ -77,6 +83,7 @@ class Attached:
         self._losses: dict[str, int] = {}
         self._running = False
         self.notes: list[str] = []
+        self._timers: list[Timer] = []
         self._kept: dict[str, Kept] = {}
         try:
             self._make()
@@ -132,7 +139,7 @@ class Attached:
                 self._kept[tap.hist.map] = Kept(instance, event, tap.hist, tap.filter)
                 continue
             streams.setdefault(number, []).append(_stream(share.clause.ordinal, tap, fields, cpus))
-            filters[event] = tap.filter
+            filters[event] = tap.filter if tap.clock is None else self._clocked(tap, tap.clock)
         self.notes = left_out.notes(len(taps))
         for event, text in filters.items():
             if text:
@@ -147,6 +154,19 @@ class Attached:
         scratch = Scratch(layout.size)
         for cpu in cpus:
             self._reader.rings.append(Ring(instance.path, cpu, layout, buffer_kib, scratch))
+
+    def _clocked(self, tap: Tap, event: Sampled) -> str:
+        """Open a timer on each CPU; the filter that leaves their firings alone."""
+        from unitrace.kernel.cpus import online
+        from unitrace.kernel.timers import Timer
+
+        texts = []
+        for cpu in online():
+            timer = Timer(event, cpu)
+            self._timers.append(timer)
+            texts.append(f"CPU == {cpu} && {tap.clock_id} == {timer.id}")
+        ours = " || ".join(f"({text})" for text in texts)
+        return f"({ours}) && {tap.filter}" if tap.filter else ours
 
     def _stacks(self, events: set[int], taps: list[Tap], follow: bool) -> Stacks:
         """What joins events with the stacks that the instance records with each."""
@@ -200,6 +220,8 @@ class Attached:
         else:
             self._before = self._counted()
             self._reader.arm(time.monotonic_ns())
+        for timer in self._timers:
+            timer.start()
         self._running = True
 
     def read(self) -> Iterator[Batch]:
@@ -216,6 +238,8 @@ class Attached:
             self._instance.write("tracing_on", "0")
             for kept in self._kept.values():
                 kept.stop()
+            for timer in self._timers:
+                timer.stop()
             self._running = False
 
     def losses(self) -> Losses:
@@ -275,6 +299,8 @@ class Attached:
                     step()
                 except (BackendError, OSError) as error:
                     failed = failed or error
+        while self._timers:
+            self._timers.pop().close()
         if self._reader is not None:
             self._reader.close()
             self._reader = None

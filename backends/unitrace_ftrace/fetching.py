@@ -26,7 +26,7 @@ from .narrow import cpu_of, process_of
 from .survey import first_missing
 from .tap import Impossible, Source, Tap, common, follow, frame, func, lacks
 
-__all__ = ["DYNAMIC", "eprobe", "function", "needs_eprobe", "static"]
+__all__ = ["DYNAMIC", "eprobe", "function", "needs_eprobe", "profile", "static"]
 
 DYNAMIC = {"kprobe": "p", "fentry": "p", "kretprobe": "r", "fexit": "r", "uprobe": "up", "uretprobe": "ur"}
 """Probe types that become dynamic events, and the kind that kernel.dynamic makes."""
@@ -107,6 +107,34 @@ def static(machine: Machine, request: Request, clause: Clause) -> tuple[Share, i
     arguments = [statics.StaticArguments(machine, probe, architecture, one) for one in found]
     tap = Tap("up", "", probe.name, places, (), "", (), request.options.pid)
     return _fetched(machine, clause, arguments, tap, "uprobe event at a static probe"), UPROBE_NS
+
+
+def profile(machine: Machine, request: Request, clause: Clause) -> tuple[Share, int]:
+    """The share of a clause on a timer, and its cost: a kprobe where perf's fires. Raises Impossible."""
+    from unitrace.kernel import timers
+    from unitrace.kernel.perf_events import sampled
+
+    if request.options.pid:
+        raise Impossible("ftrace has timers of all processes alone", "the perf or the ebpf backend has them")
+    missing = first_missing(machine, (*KERNEL_PROBES, "kernel.timers"))
+    if not missing:
+        raise Impossible(f"ftrace has no timer: {missing.reason}", missing.remedy)
+    architecture = _architecture(machine)
+    arguments = Arguments(machine, clause.probe, architecture, _of_a_timer)
+    try:
+        id = timers.fired(machine, architecture, arguments)
+    except Unfetchable as error:
+        raise Impossible(error.reason, error.remedy) from None
+    tap = Tap("p", "", "profile", (timers.FUNCTION,), (), "", ())
+    tap = tap.replace(clock=sampled(clause.probe), clock_id=id.names[0])
+    one = _fetched(machine, clause, [arguments], tap, f"kprobe event on {timers.FUNCTION}", (id,))
+    if isinstance(one.plan, Tap) and one.plan.has("kstack"):
+        raise Impossible("a timer's stack begins where it fires", "the perf or the ebpf backend has it")
+    return one, KPROBE_NS
+
+
+def _of_a_timer(site: Site) -> str | None:
+    raise Unfetchable(f"a timer's event holds no {site.name}", "the perf or the ebpf backend has it")
 
 
 def _kept(
@@ -194,8 +222,16 @@ def _architecture(machine: Machine) -> Architecture:
         raise Impossible("this architecture's registers aren't known") from None
 
 
-def _fetched(machine: Machine, clause: Clause, each: Sequence[Arguments], tap: Tap, how: str) -> Share:
-    """The share, with ``tap`` completed; ``each``: the arguments at each of its places."""
+def _fetched(
+    machine: Machine,
+    clause: Clause,
+    each: Sequence[Arguments],
+    tap: Tap,
+    how: str,
+    also: tuple[Value, ...] = (),
+) -> Share:
+    """The share, with ``tap`` completed; ``each``: the arguments at each of its places; ``also``: what is
+    fetched besides."""
     probe, arguments = clause.probe, each[0]
     parts: tuple[Expr, ...] = ()
     text = ""
@@ -224,7 +260,7 @@ def _fetched(machine: Machine, clause: Clause, each: Sequence[Arguments], tap: T
             values.append(value)
             wanted.append(column)
             sources.append(Source(column.name, "fetched", fetched=value))
-        fetches = [arguments.fetches(values, text)]
+        fetches = [arguments.fetches((*also, *values), text)]
         for others in each[1:]:  # what the filter names is made in the same order everywhere
             filtered(conjuncts(clause.predicate), others.naming)
             same = [others.value(one.value) for one in wanted]

@@ -14,7 +14,7 @@ from unitrace.contract.types import Array
 from unitrace.kernel.filters import Naming, filtered, tracepoint_naming
 from unitrace.kernel.formats import Format, read_format
 
-from .fetching import DYNAMIC, eprobe, function, needs_eprobe, static
+from .fetching import DYNAMIC, eprobe, function, needs_eprobe, profile, static
 from .follow import EVENTS
 from .hists import HIST, HIST_NS, hist
 from .narrow import cpu_of, process_of
@@ -61,6 +61,8 @@ def _share(machine: Machine, request: Request, clause: Clause, shared: Shared) -
         return _tracepoint(machine, request, clause, shared)
     if kind == "usdt":
         return static(machine, request, clause)
+    if kind == "profile":
+        return profile(machine, request, clause)
     if kind not in DYNAMIC:
         raise Impossible(f"ftrace has no {kind} probes")
     return function(machine, request, clause)

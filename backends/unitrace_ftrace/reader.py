@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["PROCESS", "SMALL", "TID", "Reader", "Ring", "Scratch", "Stream"]
 
 SMALL = 32
-"""Pages of the first read of a ring: most often, that is all."""
+"""Pages that a read asks for at the least: most often, that is all."""
 
 LARGE = 512
-"""Pages of further reads; readv takes at most 1024 pieces (UIO_MAXIOV)."""
+"""Pages that a read asks for at most; readv takes at most 1024 pieces (UIO_MAXIOV)."""
 
 VECTOR_BYTES = 96 << 10
 """Committed bytes from which numpy decodes, if it has to be imported first."""
@@ -53,13 +53,13 @@ class Pages:
         self._view = memoryview(bytearray(count * size))
         self._pieces = [self._view[at : at + size] for at in range(0, count * size, size)]
 
-    def read(self, fd: int) -> tuple[bytes, bool]:
-        """The pages that are there now, and whether there may be more."""
+    def read(self, fd: int, count: int) -> bytes:
+        """The pages that are there now, at most ``count``: each piece costs something, read or not."""
         try:
-            got = os.readv(fd, self._pieces)
+            got = os.readv(fd, self._pieces[:count])
         except BlockingIOError:
-            return b"", False
-        return bytes(self._view[:got]), got == len(self._view)
+            return b""
+        return bytes(self._view[:got])
 
 
 class Scratch:
@@ -84,7 +84,7 @@ class Scratch:
 class Ring:
     """One CPU's ring buffer, read without waiting."""
 
-    __slots__ = ("_fd", "_scratch", "cpu", "layout", "limit", "size")
+    __slots__ = ("_count", "_fd", "_scratch", "cpu", "layout", "limit", "size")
 
     def __init__(self, path: str, cpu: int, layout: PageLayout, buffer_kib: int, scratch: Scratch) -> None:
         self.cpu = cpu
@@ -93,22 +93,26 @@ class Ring:
         # twice the ring, so that a ring that fills as fast as we read can't keep us here for ever
         self.limit = max(2 * self.size, 4 * SMALL * layout.size)
         self._scratch = scratch
+        self._count = SMALL  # pages to ask for: half as many again as were there the last time
         self._fd = os.open(
             f"{path}/per_cpu/cpu{cpu}/trace_pipe_raw", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
         )
 
     def drain(self) -> bytes:
         """All pages that are there now, the last one perhaps partly filled."""
-        raw, more = self._scratch.few.read(self._fd)
-        if not more:
-            return raw
-        parts = [raw]
-        total = len(raw)
-        while more and total < self.limit:
-            raw, more = self._scratch.many.read(self._fd)
+        size = self.layout.size
+        parts: list[bytes] = []
+        total = 0
+        while total < self.limit:
+            count = self._count
+            raw = (self._scratch.many if count > SMALL else self._scratch.few).read(self._fd, count)
             total += len(raw)
             parts.append(raw)
-        return b"".join(parts)
+            if len(raw) < count * size:
+                break
+            self._count = min(4 * count, LARGE)
+        self._count = max(SMALL, min(total // size * 3 // 2, LARGE))
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self) -> None:
         """Let go of the ring."""

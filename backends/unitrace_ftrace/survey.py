@@ -177,6 +177,8 @@ def first_missing(machine: Machine, facts: tuple[str, ...]) -> Answer:
 
 def supports(machine: Machine) -> list[Support]:
     """The lines of ``unitrace backends``."""
+    from unitrace.kernel import timers  # noqa: F401 (registers its fact)
+
     from . import hists  # noqa: F401 (registers its facts)
 
     stream = first_missing(machine, STREAM)
@@ -198,6 +200,7 @@ def supports(machine: Machine) -> list[Support]:
         line("uprobe", "uprobe events", "ftrace.uprobe_events"),
         line("uretprobe", "uprobe events", "ftrace.uprobe_events"),
         line("usdt", "uprobe events at the file's notes", "ftrace.uprobe_events"),
+        line("profile", "kprobe events where perf's timers fire", "ftrace.kprobe_events", "kernel.timers"),
         line("filter", "event filters", "ftrace.filters"),
         line("columns", "fetch arguments of probe events", "ftrace.uprobe_events"),
         line("strings of tracepoints", "eprobes", "ftrace.eprobes"),

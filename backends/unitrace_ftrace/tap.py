@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from unitrace.contract.ir import Probe, Site
 from unitrace.contract.machine import Answer, Machine
 from unitrace.contract.model import Column
@@ -12,6 +14,9 @@ from unitrace.kernel.fetchargs import USER_PROBES
 from unitrace.kernel.formats import Format
 
 from .hists import Hist
+
+if TYPE_CHECKING:
+    from unitrace.kernel.perf_events import Sampled
 
 __all__ = ["FOLLOWED", "Impossible", "Source", "Tap", "common", "follow", "frame", "func", "lacks"]
 
@@ -32,7 +37,8 @@ class Tap(Record):
     """``kind``: "t" an existing event ``category:name``, or a kind of kernel.dynamic at ``places`` with
     ``fetch`` (for each, (name, text) arguments); ``filter``: an event filter or "". ``pid``, ``cpu``: only
     this process's or CPU's events are wanted (0, -1: all). ``described``: of an existing event. ``hist``: the
-    map that a trigger keeps instead of a stream of events; ``filter`` is that one's then."""
+    map that a trigger keeps instead of a stream of events; ``filter`` is that one's then. ``clock``: a timer
+    whose firings alone count, its id in field ``clock_id`` (kernel.timers)."""
 
     kind: str
     category: str
@@ -45,6 +51,8 @@ class Tap(Record):
     described: Format | None = None
     hist: Hist | None = None
     cpu: int = -1
+    clock: Sampled | None = None
+    clock_id: str = ""
 
     @property
     def reads_memory(self) -> bool:

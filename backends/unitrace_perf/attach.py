@@ -243,11 +243,13 @@ class PerfAttachment:
 
     def _clocked(self, plan: Plan, ring: Ring) -> str:
         """Open the timer that a clause's probe looks at; the filter that leaves its samples alone."""
+        from unitrace.kernel.timers import Timer
+
         assert plan.clock is not None
-        fd = self._opened(_attr(plan.clock, plan.clock.config, None, ring, False), ring.cpu, "a timer")
-        self._plain.append(fd)
-        self._armed.append(fd)
-        ours = f"{plan.clock_id} == {syscall.event_id(fd)}"
+        timer = Timer(plan.clock, ring.cpu)
+        self._plain.append(timer.fd)
+        self._armed.append(timer.fd)
+        ours = f"{plan.clock_id} == {timer.id}"
         return f"{ours} && {plan.filter}" if plan.filter else ours
 
     def _filter(self, fd: int, text: str) -> None:

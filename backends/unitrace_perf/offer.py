@@ -17,7 +17,6 @@ from unitrace.kernel.perf_events import SAMPLED
 
 from . import columns as places
 from .calls import by_call
-from .clocked import clocked_share
 from .columns import FIXED, Unserved
 from .counted import COUNTED_MS, COUNTED_NS, counted
 from .plan import Plan, need, pushed, stacks_of, tracked
@@ -102,6 +101,8 @@ def _sampled(machine: Machine, clause: Clause, pid: int) -> Share:
     except Unserved:
         if clause.probe.kind != "profile" or pid:
             raise
+        from .clocked import clocked_share
+
         return clocked_share(machine, clause)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from unitrace.contract.ir import Clause, Expr, Site
 from unitrace.contract.machine import Answer, Machine
@@ -15,6 +16,9 @@ from unitrace.kernel.arguments import Value
 
 from . import syscall
 from .columns import Unserved
+
+if TYPE_CHECKING:
+    from unitrace.kernel.perf_events import Sampled
 
 __all__ = ["Plan", "constants_of", "need", "pushed", "stacks_of", "tracked", "user_address"]
 
@@ -60,7 +64,7 @@ class Plan(Record):
     pid: int = 0
     counted: str = ""
     held: tuple[int, ...] = ()
-    clock: Plan | None = None
+    clock: Sampled | None = None
     clock_id: str = ""
 
 

@@ -17,7 +17,7 @@ from . import records, registers
 from .columns import Unserved
 from .plan import Plan, need, stacks_of, tracked
 
-__all__ = ["opened", "sampled_share"]
+__all__ = ["sampled_share"]
 
 TID = Place(records.TGID + 4, 4)
 """Of the sample itself: there is no raw data."""
@@ -54,10 +54,10 @@ def sampled_share(machine: Machine, clause: Clause, pid: int) -> Share:
         tgid=True,
         pid=pid,
     )
-    return mine.replace(plan=opened(plan, probe))
+    return mine.replace(plan=_opened(plan, probe))
 
 
-def opened(plan: Plan, probe: Probe) -> Plan:
+def _opened(plan: Plan, probe: Probe) -> Plan:
     """The plan, with what perf_event_attr needs. Raises Unserved."""
     try:
         event = perf_events.sampled(probe)
