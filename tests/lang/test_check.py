@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unitrace.contract.errors import ProbeError, SpecError
+from unitrace.contract.errors import ProbeError, SpecError, marked
 from unitrace.contract.ir import Const
 from unitrace.contract.machine import Answer
 from unitrace.contract.offer import walk
@@ -237,3 +237,22 @@ def test_numbers_of_system_calls() -> None:
     program = compiled("begin { @ = (__NR_nanosleep, SYS_stat, __NR_openat2); }").program
     assert [one.value for one in walk(program.clauses[0].body) if isinstance(one, Const)] == [35, 4, 437]
     assert "Unknown identifier: '__NR_nosuch'" in refusal("begin { print(__NR_nosuch); }").message
+
+
+def test_where_a_macro_was_expanded() -> None:
+    text = "macro two() { foo(1); }\nmacro one($x) { $x = 1; two(); }\nbegin { $y = 2;\n  one($y); print($z); }"
+    error = refusal(text)
+    assert marked("ERROR: no", error.span, text) == [  # type: ignore[arg-type]
+        "stdin:1:15-21: ERROR: no",
+        "macro two() { foo(1); }",
+        "              ~~~~~~",
+        "stdin:2:25-30: ERROR: expanded from",
+        "macro one($x) { $x = 1; two(); }",
+        "                        ~~~~~",
+        "stdin:4:3-10: ERROR: expanded from",
+        "  one($y); print($z); }",
+        "  ~~~~~~~",
+    ]
+    assert [one.span.outer for one in error.others if one.span] == [None]  # $z is in no macro
+    argument = refusal("macro pass(x) { x }\nbegin { pass(foo(2)); }")
+    assert argument.span is not None and (argument.span.line, argument.span.outer) == (2, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from unitrace.contract.errors import SpecError, UnitraceError
+from unitrace.contract.errors import SpecError, UnitraceError, marked
 
 __all__ = ["lines_of", "note", "report", "say", "warn_lines"]
 
@@ -44,19 +44,9 @@ def warn_lines(warning: UnitraceError, origin: str = "") -> list[str]:
 
 
 def _placed(error: UnitraceError, word: str, origin: str) -> list[str]:
-    span = error.span
-    if span is None:
-        lines = [f"{word}: {error.message}"]
-    else:
-        place = f"{origin or 'stdin'}:{span.line}:{span.start + 1}-{span.end + 1}"
-        lines = [f"{place}: {word}: {error.message}"]
-        source = error.source.split("\n")
-        if 0 < span.line <= len(source) and error.source:
-            text = source[span.line - 1]
-            lead = "".join("\t" if c == "\t" else " " for c in text[: span.start])
-            lines += [text, lead + "~" * max(1, min(span.end, len(text)) - span.start)]
-    lines += [f"HINT: {hint}" for hint in error.remedy.splitlines()]
-    return lines
+    message = f"{word}: {error.message}"
+    lines = [message] if error.span is None else marked(message, error.span, error.source, origin)
+    return lines + [f"HINT: {hint}" for hint in error.remedy.splitlines()]
 
 
 def _say(lines: list[str]) -> None:

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from .ir import Span
 
-__all__ = ["BackendError", "ProbeError", "SpecError", "UnitraceError", "UsageError"]
+__all__ = ["BackendError", "ProbeError", "SpecError", "UnitraceError", "UsageError", "marked"]
+
+
+def marked(message: str, span: Span, source: str, origin: str = "", *, lines: bool = True) -> list[str]:
+    """A message at a place, as compilers print it: with its line of the source underlined (unless told
+    otherwise, or there is no source), then the calls that macros there were expanded from."""
+    found = [f"{origin or 'stdin'}:{span.line}:{span.start + 1}-{span.end + 1}: {message}"]
+    texts = source.split("\n") if source and lines else []
+    if 0 < span.line <= len(texts):
+        text = texts[span.line - 1]
+        lead = "".join("\t" if c == "\t" else " " for c in text[: span.start])
+        found += [text, lead + "~" * max(1, min(span.end, len(text)) - span.start)]
+    if span.outer is not None:
+        word = message.partition(":")[0]
+        found += marked(f"{word}: expanded from", span.outer, source, origin)
+    return found
 
 
 class UnitraceError(Exception):

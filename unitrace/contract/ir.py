@@ -29,11 +29,13 @@ Value = int | bytes | bool
 
 
 class Span(Record):
-    """A place in the source: 1-based line, 0-based columns [start, end), for carets."""
+    """A place in the source: 1-based line, 0-based columns [start, end), for carets. ``outer``: in a macro,
+    the call that it was expanded from."""
 
     line: int
     start: int
     end: int
+    outer: Span | None = None
 
 
 # --- expressions -----------------------------------------------------------------------------

@@ -34,13 +34,15 @@ _USER = frozenset(("uprobe", "uretprobe", "usdt"))
 
 
 class Surroundings(Record):
-    """Where an expression is at home: a macro's argument is evaluated in its caller's."""
+    """Where an expression is at home: a macro's argument is evaluated in its caller's. ``outer``: the call of
+    the macro."""
 
     scopes: list[dict[str, Slot]]
     maps: dict[str, str] | None
     bound: dict[str, tuple[ast.Expr, Surroundings]]
     path: tuple[object, ...]
     calls: tuple[str, ...] = ()
+    outer: ir.Span | None = None
 
 
 def spelled(of: Type) -> str:

@@ -18,11 +18,16 @@ class Macros(Calls):
     def in_caller(self, bound: tuple[ast.Expr, Surroundings]) -> ir.Expr:
         """A macro's argument, evaluated where the macro was called."""
         node, home = bound
-        before, self.here = self.here, home
+        before = self.here
+        self._enter(home)
         try:
             return self.expr(node)
         finally:
-            self.here = before
+            self._enter(before)
+
+    def _enter(self, here: Surroundings) -> None:
+        self.here = here
+        self.unit.source.outer = here.outer
 
     def expand(self, node: ast.Expr, name: str, args: tuple[ast.Expr, ...]) -> ir.Expr:
         """A macro's value: its body in a scope of its own."""
@@ -64,13 +69,14 @@ class Macros(Calls):
                 bound[param.name] = (arg, self.here)
         before = self.here
         path = (*before.path, node.start, name)
-        self.here = Surroundings([scope], maps, bound, path, (*before.calls, name))
+        call = self.unit.source.span(node.start, node.end)
+        self._enter(Surroundings([scope], maps, bound, path, (*before.calls, name), call))
         self.level += 1
         try:
             return self._Block(macro.body)
         finally:
             self.level -= 1
-            self.here = before
+            self._enter(before)
 
     def _Block(self, node: ast.Block) -> ir.Expr:
         """Lower a block that has a value."""

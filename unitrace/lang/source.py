@@ -12,13 +12,15 @@ __all__ = ["Source", "nearest", "suggest"]
 
 
 class Source:
-    """The text of a program. ``name``: what errors call it."""
+    """The text of a program. ``name``: what errors call it. ``outer``: the call of the macro whose body is
+    being gone through."""
 
-    __slots__ = ("_lines", "name", "text")
+    __slots__ = ("_lines", "name", "outer", "text")
 
     def __init__(self, text: str, name: str = "stdin") -> None:
         self.text = text
         self.name = name
+        self.outer: Span | None = None
         self._lines: list[int] | None = None
 
     def span(self, start: int, end: int) -> Span:
@@ -33,7 +35,7 @@ class Source:
         first = self._lines[line]
         stop = self._lines[line + 1] - 1 if line + 1 < len(self._lines) else len(self.text)
         column = start - first
-        return Span(line + 1, column, max(column + 1, min(end, stop) - first))
+        return Span(line + 1, column, max(column + 1, min(end, stop) - first), self.outer)
 
     def error(self, message: str, start: int, end: int, remedy: str = "") -> SpecError:
         """An error at a place."""

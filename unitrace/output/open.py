@@ -38,5 +38,11 @@ def open_sink(
 
     bare = all(isinstance(stmt, Show) for clause in run.program.clauses for stmt in clause.body)
     return TextSink(
-        writer, quiet=quiet, warnings=warnings, bare=bare, resolve=run.resolve, arguments=arguments
+        writer,
+        quiet=quiet,
+        warnings=warnings,
+        bare=bare,
+        resolve=run.resolve,
+        arguments=arguments,
+        source=run.program.source,
     )

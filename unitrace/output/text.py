@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from unitrace.contract.errors import marked
+from unitrace.contract.ir import Span
 from unitrace.contract.types import Type
 from unitrace.output.events import Arguments, EventLines
 from unitrace.output.maps import map_text
@@ -37,7 +39,8 @@ class TextSink:
     """Renders to a Writer; what one ``emit`` is given becomes one write, or a write each some thousand lines.
 
     ``quiet``: no "Attached" line. ``warnings``: print runtime warnings. ``bare``: the program is a list of
-    bare probes, whose end needs no blank lines before the maps. ``arguments``: as in EventLines.
+    bare probes, whose end needs no blank lines before the maps. ``arguments``: as in EventLines. ``source``:
+    the program's text, of which messages show lines.
     """
 
     def __init__(
@@ -49,9 +52,11 @@ class TextSink:
         bare: bool = False,
         resolve: Resolver | None = None,
         arguments: Arguments | None = None,
+        source: str = "",
     ) -> None:
         self._writer = writer
         self._quiet = quiet
+        self._source = source
         self._warnings = warnings
         self._bare = bare
         self._resolve = resolve
@@ -118,7 +123,7 @@ class TextSink:
             return text
         if printed.level == "errorf" or self._warnings:
             word = b"ERROR" if printed.level == "errorf" else b"WARNING"
-            self._writer.err(_place(printed.span) + word + b": " + text + b"\n")
+            self._said(printed.span, word, text)
         return b""
 
     def _printed_rows(self, rows: PrintedRows) -> Iterator[bytes | bytearray]:
@@ -136,8 +141,17 @@ class TextSink:
     def _message(self, message: Message) -> bytes:
         if message.level != "warning" or self._warnings:
             word = message.level.upper().encode()
-            self._writer.err(_place(message.span) + word + b": " + message.text.encode() + b"\n")
+            self._said(message.span, word, message.text.encode())
         return b""
+
+    def _said(self, span: Span | None, word: bytes, text: bytes) -> None:
+        """A message at a place; the calls of macros that led there."""
+        line = word + b": " + text
+        if span is not None:
+            said = line.decode("utf-8", "surrogateescape")
+            placed = marked(said, span, self._source, lines=False)
+            line = "\n".join(placed).encode("utf-8", "surrogateescape")
+        self._writer.err(line + b"\n")
 
     def _lost(self, lost: Lost) -> bytes:
         self._writer.err(b"WARNING: lost %d events: %s\n" % (lost.count, lost.cause.encode()))
@@ -148,9 +162,3 @@ def _selftest(result: Any) -> bytes:
     from unitrace.output.selftests import as_text
 
     return as_text(result)
-
-
-def _place(span: Any) -> bytes:
-    if span is None:
-        return b""
-    return b"stdin:%d:%d-%d: " % (span.line, span.start + 1, span.end + 1)
