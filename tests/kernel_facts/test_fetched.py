@@ -7,17 +7,18 @@ import struct
 import pytest
 
 from unitrace.contract.ir import Call, Cast, Const, Expr, Field, Load, Probe, Site, Text
-from unitrace.contract.machine import Machine
+from unitrace.contract.machine import Answer, Machine
 from unitrace.contract.model import Place
 from unitrace.contract.types import INT64, UINT32, UINT64, Array, Buffer, Int, Pointer, Str, Struct
 from unitrace.kernel.arch import X86_64
 from unitrace.kernel.arguments import Arguments
-from unitrace.kernel.current import pointer, reads
+from unitrace.kernel.current import call_argument, pointer, reads
 from unitrace.kernel.fetchargs import Unfetchable, fetched
 from unitrace.kernel.fetched import FetchedBatch, Rule
 from unitrace.kernel.formats import parse_format
 
 KPROBE, UPROBE = Probe("kprobe", "", "f"), Probe("uprobe", "/bin/true", "f")
+KRETPROBE = Probe("kretprobe", "", "f")
 ARG = Site(INT64, "arg", 0)
 TASK = Site(UINT64, "curtask")
 U16 = Int(16)
@@ -97,6 +98,27 @@ def test_the_current_task_is_not_everywhere() -> None:
     for machine, probe in ((known(), UPROBE), (known(cpus=64), KPROBE), (known(1 << 40), KPROBE)):
         with pytest.raises(Unfetchable):
             Arguments(machine, probe, X86_64).value(TASK)
+
+
+def test_a_calls_argument_where_it_ends() -> None:
+    entry = Site(UINT64, "entry", 1)
+    top = Machine({"kernel.top_of_stack": 0x1FB50, "kernel.arch": "x86_64"}, live=False)
+    assert (
+        call_argument(top, X86_64, 1, 1) == "-64(+129872(@__per_cpu_offset+8))"
+    )  # si, below the stack's end
+    with pytest.raises(Unfetchable, match="hidden"):
+        call_argument(Machine({"kernel.top_of_stack": Answer(1, "hidden")}, live=False), X86_64, 0, 1)
+    for version, probe, text in (
+        ([6, 9], KRETPROBE, "$arg2:u64"),
+        ([6, 8], KRETPROBE, ""),
+        ([7, 0], KPROBE, ""),
+    ):
+        arguments = Arguments(Machine({"kernel.version": version}, live=False), probe, X86_64)
+        if text:
+            assert dict(arguments.fetches([arguments.value(entry)])) == {"v0": text}
+        else:
+            with pytest.raises(Unfetchable):
+                arguments.value(entry)
 
 
 FORMAT = """ID: 5

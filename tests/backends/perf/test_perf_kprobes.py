@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -191,6 +192,33 @@ def test_strings_of_a_system_calls_tracepoint() -> None:
     found, lost = seen(opens, by_entry, by_id)
     assert [row[0] for row in found[0]] == [b"/etc/hostname"] * 3
     assert [row[1:] for row in found[0]] == found[1]
+    assert lost == {}
+
+
+def test_memory_where_a_call_ends() -> None:
+    """By the function that calls the tracepoint's users: the same events, each with the call's arguments."""
+    need("perf.kprobe_events")
+    probe = tracepoint("syscalls", "sys_exit_openat")
+    ret, call = field(probe, "ret"), field(probe, "__syscall_nr")
+    name = Text(Str(64), Site(UINT64, "entry", 1), "user")
+    failed = both(mine(), Binary(BOOL, "<", ret, Const(INT64, 0)))
+    shares = [clause(probe, (ret, call, name), mine(), 0), clause(probe, (ret, call), mine(), 1)]
+    shares += [clause(probe, (ret, Site(UINT64, "entry", 2), name), failed, 2)]
+    hows = [share.how for share in offered(*shares).shares]
+    assert hows == ["tracefs event on __traceiter_sys_exit", "tracepoint", hows[0]]
+
+    def work() -> None:
+        opens()
+        for path in ("/nonexistent/unitrace", "/"):
+            try:
+                os.close(os.open(path, os.O_RDONLY))
+            except OSError:
+                pass
+
+    found, lost = seen(work, *shares)
+    assert [row[2] for row in found[0]] == [b"/etc/hostname"] * 3 + [b"/nonexistent/unitrace", b"/"]
+    assert [row[:2] for row in found[0]] == found[1] and {row[1] for row in found[1]} == {257}
+    assert found[2] == [(-errno.ENOENT, os.O_RDONLY | os.O_CLOEXEC, b"/nonexistent/unitrace")]
     assert lost == {}
 
 
