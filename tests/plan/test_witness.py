@@ -92,11 +92,13 @@ def test_what_nobody_read_is_a_loss() -> None:
     assert [one.value for one in emitted if isinstance(one, ValueShown)] == [b"", b"at 128", b""]
 
 
-def run(names: tuple[str, ...], lost: int = 0, **given: list[int]) -> list[Out]:
+def run(
+    names: tuple[str, ...], lost: int = 0, shows: tuple[ir.Expr, ...] = (), **given: list[int]
+) -> list[Out]:
     """The clause at the exit, for events with these values of the call's arguments and of the map."""
     held = ir.MapSet("@p", (TID,), ir.Cast(TEXT, ir.Site(UINT64, "args", "held")))
     clauses = [kept(ENTER, arg(name), number) for number, name in enumerate(names)]
-    made = asked(*clauses, shown(EXIT, ir.Text(Str(64), HELD), before=(held,)))
+    made = asked(*clauses, shown(EXIT, *(shows or (ir.Text(Str(64), HELD),)), before=(held,)))
     assert made is not None
     rows: dict[str, list[object]] = {"nsecs": [1, 2, 3], "args.held": [*given["held"]], "tid": [7] * 3}
     for column in columns_of(made):
@@ -109,3 +111,9 @@ def run(names: tuple[str, ...], lost: int = 0, **given: list[int]) -> list[Out]:
     engine.feed([RowBatch(9, rows)], None)
     assert sum(engine.losses.values()) == lost
     return emitted
+
+
+def test_a_loss_counts_once_however_often_it_is_used() -> None:
+    text = ir.Text(Str(64), HELD)
+    emitted = run(("name",), entry1=[1, 2, 3], held=[1, 7, 7], lost=2, shows=(text, text))
+    assert [one.value for one in emitted if isinstance(one, ValueShown)] == [b"at 1"] * 2 + [b""] * 4

@@ -261,12 +261,12 @@ def _address_of(call: Call, runtime: Runtime) -> Made:
 
 
 def _unread(call: Call, runtime: Runtime) -> Made:
-    """Memory at an address that nobody fetched (plan.witness)."""
+    """Memory at an address that nobody fetched, at an event's time (plan.witness)."""
     nothing = zero(call.type)
 
-    def unread(address: int) -> Any:
+    def unread(address: int, time: int) -> Any:
         if address:
-            runtime.lose("memory behind pointers that weren't the call's arguments any more")
+            runtime.lose("memory behind pointers that weren't the call's arguments any more", (address, time))
         return nothing
 
     return unread

@@ -60,6 +60,7 @@ class Runtime:
         self.started = time.monotonic_ns()
         self.to_wall = time.time_ns() - self.started  # one for the run: differences stay exact
         self.lost: dict[str, int] = {}
+        self._lost: dict[str, object] = {}
         self._until = float("inf")
         self._full: dict[str, str] = {}
         self._warned: dict[tuple[str, object], list[object]] = {}
@@ -134,9 +135,11 @@ class Runtime:
         """Whether what takes long is to be left out."""
         return time.monotonic() > self._until
 
-    def lose(self, cause: str) -> None:
-        """Count a loss."""
-        self.lost[cause] = self.lost.get(cause, 0) + 1
+    def lose(self, cause: str, what: object = None) -> None:
+        """Count a loss: once, however often in a row ``what`` was lost is asked for."""
+        if what is None or self._lost.get(cause) != what:
+            self._lost[cause] = what
+            self.lost[cause] = self.lost.get(cause, 0) + 1
 
     def zero_division(self, clause: Clause) -> Callable[[], int]:
         """What stands for a quotient by zero in ``clause``: 1, and a warning."""

@@ -99,7 +99,7 @@ def _by_witness(expr: Expr, clause: Clause, entries: list[Clause]) -> Expr:
     base = through[0]
     address = Cast(UINT64, base)
     witnesses = list(dict.fromkeys(_witnesses(base, clause, entries)))
-    made: Expr = Call(expr.type, "unread", (address,))
+    made: Expr = Call(expr.type, "unread", (address, Site(UINT64, "nsecs")))
     for witness in reversed(witnesses):
         same = Binary(BOOL, "==", address, Cast(UINT64, witness))
         made = Choice(expr.type, same, _put(expr, base, Cast(base.type, witness)), made)
