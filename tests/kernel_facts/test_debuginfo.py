@@ -75,7 +75,8 @@ def check(info: DebugInfo, path: Path) -> None:
     assert [one.type.size for one in fields] == [8, 1, 8, 4]
     assert fields[1].type == Int(8, False) and fields[2].type == Pointer(Int(8, True))
     to = fields[0].type
-    assert isinstance(to, Pointer) and isinstance(to.to, Struct) and info.gave(to.to)
+    assert isinstance(to, Pointer) and isinstance(to.to, Struct)
+    assert info.complete(to.to) == info.struct("struct point") and info.complete(Struct("other", 8)) is None
     assert info.declared(function(path)) == (
         "pointer p", "double skipped", "unsigned char c", "const char* text", "place at",
     )  # fmt: skip
@@ -167,3 +168,47 @@ def test_damaged(tmp_path: Path) -> None:
             except ValueError:
                 refused += 1
     assert refused
+
+
+CLASSES = """\
+namespace inner { struct Base { int first; }; class Thing : public Base { public: long own; int go(int x) const; static int lone(double d, short y); }; }
+int inner::Thing::go(int x) const { return x + first + (int)own; }
+int inner::Thing::lone(double d, short y) { return (int)d + y; }
+struct Other; int later(Other *other, inner::Thing &&moved);
+int main() { inner::Thing thing{}; return thing.go(1) + inner::Thing::lone(1.0, 2) + later(0, inner::Thing{}); }
+"""
+LATER = """\
+namespace inner { struct Base { int first; }; class Thing : public Base { public: long own; int go(int x) const; }; }
+struct Other { short a, b; };
+int later(Other *other, inner::Thing &&moved) { return other ? other->b : moved.go(3); }
+"""
+
+
+def test_classes(tmp_path: Path) -> None:
+    if shutil.which("c++") is None:
+        pytest.skip("no C++ compiler")
+    (tmp_path / "a.cc").write_text(CLASSES)
+    (tmp_path / "b.cc").write_text(LATER)
+    subprocess.run(["c++", "-g", "-o", "a", "a.cc", "b.cc"], cwd=tmp_path, check=True)
+    path = tmp_path / "a"
+    info = DebugInfo(str(path))
+    go = function(path, "_ZNK5inner5Thing2goEi")
+    assert [one.name for one in info.arguments(go)] == ["this", "x"]
+    this = info.arguments(go)[0].type
+    assert isinstance(this, Pointer) and isinstance(this.to, Struct)
+    whole = info.complete(this.to)
+    assert whole is not None and [(one.name, one.offset) for one in whole.members] == [
+        ("first", 0),
+        ("own", 8),
+    ]
+    lone = info.arguments(function(path, "_ZN5inner5Thing4loneEds"))
+    assert [(one.name, one.offset) for one in lone] == [("y", 0)]
+    for name in ("inner::Thing", "struct Thing", "class Thing"):
+        found = info.struct(name)
+        assert found is not None and found.members == whole.members
+    assert info.struct("outer::Thing") is None
+    later = info.arguments(function(path, "_Z5laterP5OtherON5inner5ThingE"))
+    other = later[0].type
+    assert isinstance(other, Pointer) and isinstance(other.to, Struct)
+    complete = info.complete(other.to)
+    assert complete is not None and [one.name for one in complete.members] == ["a", "b"]

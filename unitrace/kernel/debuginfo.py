@@ -21,7 +21,12 @@ from .elf import Elf
 
 __all__ = ["DebugInfo"]
 
-_SUBPROGRAM, _PARAMETER, _STRUCTS = 0x2E, 0x05, {"struct": 0x13, "class": 0x02, "union": 0x17}
+_SUBPROGRAM, _PARAMETER, _NAMESPACE, _STRUCTS = (
+    0x2E,
+    0x05,
+    0x39,
+    {"struct": 0x13, "class": 0x02, "union": 0x17},
+)
 _SYSTEM = "/usr/lib/debug"
 
 
@@ -34,6 +39,8 @@ class DebugInfo:
         self.path = path
         self._types = Types()
         self._split: dict[int, Unit | None] = {}
+        self._functions: dict[Unit, dict[int, int]] = {}
+        self._read: list[Unit] | None = None
         self._structs: dict[str, Struct | None] = {}
         self.sections: Sections | None = None
         for elf in _files(path, folders):
@@ -67,9 +74,16 @@ class DebugInfo:
                 self._structs[name] = self._found(name)
         return self._structs[name]
 
-    def gave(self, of: Struct) -> bool:
-        """Whether a struct without its members is one that came from here."""
-        return (of.name, of.length) in self._types.gave
+    def complete(self, of: Struct) -> Struct | None:
+        """A struct that came from here without its members (as pointers have them) with them; None for
+        others."""
+        die = self._types.gave.get((of.name, of.length))
+        if die is None:
+            return None
+        if dwarf.DECLARATION in die.attributes:  # another unit defines it
+            return self.struct(of.name)
+        with self._sound():
+            return self._types.struct(die, of.name)
 
     def line(self, file: str, line: int, column: int = 0) -> int | None:
         """The lowest address of code for a line of the source file whose path ends with ``file``; None where
@@ -105,9 +119,12 @@ class DebugInfo:
 
     def _units(self, split: bool = True) -> Iterator[Unit]:
         """The units of compilation; ``split``: with the split ones in the place of their skeletons."""
-        for unit in self.sections.units() if self.sections is not None else ():
-            if unit.kind in (1, 4):
-                yield (self._whole(unit) if split else None) or unit
+        if self._read is None:
+            with self._sound():
+                every = [*self.sections.units()] if self.sections is not None else []
+            self._read = [unit for unit in every if unit.kind in (1, 4)]
+        for unit in self._read:
+            yield (self._whole(unit) if split else None) or unit
 
     def _whole(self, unit: Unit) -> Unit | None:
         name = unit.top.text(dwarf.SPLIT_NAME) or unit.top.text(dwarf.OLD_SPLIT_NAME)
@@ -152,9 +169,15 @@ class DebugInfo:
         for unit in self._units():
             if not _covers(unit.skeleton.top, address):
                 continue
-            for die in unit.all():
-                if die.tag == _SUBPROGRAM and dwarf.LOW in die.attributes and die.address() == address:
-                    return die
+            if unit not in self._functions:
+                self._functions[unit] = {
+                    low: die.offset
+                    for die in unit.all()
+                    if die.tag == _SUBPROGRAM and (low := die.address()) is not None
+                }
+            offset = self._functions[unit].get(address)
+            if offset is not None:
+                return unit.die(offset)
         return None
 
     def _found(self, name: str) -> Struct | None:
@@ -165,17 +188,23 @@ class DebugInfo:
         elif not word:
             tags.append(TYPEDEF)
         for unit in self._units():
-            at = unit.top.after
-            while at < unit.end and unit.top.children:
-                die = unit.die(at)
-                if die is None:
-                    break
-                if die.tag in tags and dwarf.DECLARATION not in die.attributes and die.text() == bare:
+            for path, die in _named(unit.top, ""):
+                if die.tag not in tags or dwarf.DECLARATION in die.attributes:
+                    continue
+                if bare in (die.text(), path):
                     struct = peeled(die)
                     if struct is not None and struct.tag in _STRUCTS.values():
                         return self._types.struct(struct, name)
-                at = unit.past(die)
         return None
+
+
+def _named(inside: Die, path: str) -> Iterator[tuple[str, Die]]:
+    """What a unit defines, outside of namespaces and in them, by its name with the namespaces' before it."""
+    for die in inside.inner():
+        if die.tag == _NAMESPACE:
+            yield from _named(die, f"{path}{die.text()}::")
+        else:
+            yield f"{path}{die.text()}", die
 
 
 def _covers(top: Die, address: int) -> bool:

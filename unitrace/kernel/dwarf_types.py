@@ -32,6 +32,7 @@ ARRAY, CLASS, ENUM, POINTER, REFERENCE, STRUCT, TYPEDEF, UNION = (
     0x17,
 )
 RANGE, BASE, CONST, ENUMERATOR, MEMBER, VOLATILE, RVALUE = 0x21, 0x24, 0x26, 0x28, 0x0D, 0x35, 0x42
+INHERITANCE = 0x1C
 """DW_TAG_*"""
 
 _THROUGH = frozenset((TYPEDEF, CONST, VOLATILE, 0x37, 0x47))  # restrict, atomic
@@ -50,11 +51,11 @@ def peeled(die: Die | None) -> Die | None:
 
 
 class Types:
-    """Makes types. ``gave``: name and size of the structs that were given without their members, as pointers
+    """Makes types. ``gave``: by name and size, the structs that were given without their members, as pointers
     have them."""
 
     def __init__(self) -> None:
-        self.gave: set[tuple[str, int]] = set()
+        self.gave: dict[tuple[str, int], Die] = {}
 
     def of(self, die: Die) -> Type:
         """The type of what ``die`` describes: a parameter, a member, a typedef, ..."""
@@ -91,7 +92,7 @@ class Types:
             if not name and not alias:
                 return self.struct(die, "")
             given = Struct(f"{_WORDS[die.tag]} {name}" if name else alias, size)
-            self.gave.add((given.name, size))
+            self.gave[given.name, size] = die
             return given
         return VOID
 
@@ -116,6 +117,9 @@ class Types:
         """The members of a struct that starts at byte ``base``; those of unnamed ones inside among them."""
         found: list[Member] = []
         for one in die.inner():
+            if one.tag == INHERITANCE:
+                parent = peeled(one.entry(dwarf.TYPE))
+                found += self._members(parent, base + _place(one)) if parent is not None else []
             if one.tag != MEMBER or dwarf.DECLARATION in one.attributes:
                 continue
             at, bits = base + _place(one), one.number(dwarf.BIT_SIZE) or 0

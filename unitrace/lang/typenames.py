@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from unitrace.contract.machine import Machine
 from unitrace.contract.types import (
@@ -136,10 +136,10 @@ class TypeNames:
         if of.members or not of.name:
             return of
         if of.name not in self.structs:
-            giver = [path for path, info in self.files.items() if info is not None and info.gave(of)]
-            found = self._debug_struct(of.name, giver)
-            if found is not None:
-                return found
+            for info in self.files.values():
+                found = _known(info.complete, of) if info is not None else None
+                if found is not None:
+                    return found
         return self.struct(of.name) or of
 
     def debug(self, path: str) -> DebugInfo | None:
@@ -182,10 +182,7 @@ class TypeNames:
     def _debug_struct(self, name: str, paths: Iterable[str]) -> Struct | None:
         for path in list(paths):
             info = self.debug(path)
-            try:
-                found = info.struct(name) if info is not None else None
-            except ValueError:  # DWARF that isn't known, or damaged
-                continue
+            found = _known(info.struct, name) if info is not None else None
             if found is not None:
                 return found
         return None
@@ -219,3 +216,11 @@ _MACROS = {
 }  # fmt: skip
 """Macros of kernel headers that scripts use: BTF has none, and the headers needn't be there. All are part
 of the kernel's interface to programs (include/uapi), or the same wherever pages have 4 KiB."""
+def _known(ask: Callable[[Any], Struct | None], of: object) -> Struct | None:
+    """What debug information says; None where its DWARF isn't known, or damaged."""
+    try:
+        return ask(of)
+    except ValueError:
+        return None
+
+
