@@ -21,7 +21,7 @@ from .files import COMM
 __all__ = ["Ran", "Result", "Tracer", "run"]
 
 ARMED = b"Attached"  # both say "Attached N probes" on stderr once nothing is missed any more
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds for a tracer to start or to end, in a guest."""
 
 
