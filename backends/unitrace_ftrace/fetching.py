@@ -175,11 +175,33 @@ def eprobe(
     """An event probe on the tracepoint. Raises Impossible."""
     missing = first_missing(machine, EPROBES)
     if not missing:
-        raise Impossible(f"a tracepoint's pointers can't be followed: {missing.reason}", missing.remedy)
+        reason = f"a tracepoint's pointers can't be followed: {missing.reason}"
+        if category == "syscalls" and name.startswith("sys_enter_") and first_missing(machine, KERNEL_PROBES):
+            try:
+                return _entry(machine, clause, name)
+            except Impossible as error:
+                reason = f"{reason}; {error.answer.reason}"
+        raise Impossible(reason, missing.remedy)
     fields = {field.name: field for field in (*described.fields, *described.common)}
     arguments = _OfFields(machine, clause.probe, _architecture(machine), fields)
     tap = Tap("e", "", name, (f"{category}.{name}",), (), "", ())
     return _fetched(machine, clause, [arguments], tap, "event probe on a tracepoint"), EPROBE_NS
+
+
+def _entry(machine: Machine, clause: Clause, name: str) -> tuple[Share, int]:
+    """A system call's entry where there are no event probes: by a kprobe on its function."""
+    from unitrace.kernel.entries import at_entry
+
+    try:
+        function, arguments = at_entry(machine, clause.probe, name)
+    except Unfetchable as error:
+        raise Impossible(error.reason, error.remedy) from None
+    tap = Tap("p", "", name, (function,), (), "", ())
+    one = _fetched(machine, clause, [arguments], tap, f"kprobe event on {function}")
+    assert isinstance(one.plan, Tap)
+    # its registers are the caller's: a system call's tracepoint has no kernel frames
+    sources = tuple(each.replace(value=0) if each.how == "kstack" else each for each in one.plan.sources)
+    return one.replace(plan=one.plan.replace(sources=sources)), KPROBE_NS
 
 
 class _OfFields(Arguments):

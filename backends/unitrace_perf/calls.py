@@ -3,13 +3,12 @@
 perf can't follow a tracepoint's pointer, and an eprobe, which could, never fires for perf (eprobe_register()
 has nothing to do at TRACE_REG_PERF_REGISTER, 5.15 to 7.3).
 
-A call's entry function gets the same arguments, in the caller's struct pt_regs, right after the tracepoint,
-whenever the tracepoint fires: ``__x64_sys_openat`` for ``syscalls:sys_enter_openat``, both made by
-SYSCALL_DEFINE. At the exit a function's return won't do: a call that seccomp refuses has a sys_exit, and
-never ran. But a tracepoint with two users calls them by a function of its own, ``__traceiter_sys_exit``
-(5.10, tracepoint_update_call(), kernel/tracepoint.c). So two events that stay switched off are its users; its
-arguments are the caller's pt_regs and the result; and a filter takes this call's events alone, not those of
-32-bit programs, which the tracepoints of calls don't show either (trace_get_syscall_nr()).
+At a call's entry it is the call's own function (kernel.entries). At the exit a function's return won't do:
+a call that seccomp refuses has a sys_exit, and never ran. But a tracepoint with two users calls them by a
+function of its own, ``__traceiter_sys_exit`` (5.10, tracepoint_update_call(), kernel/tracepoint.c). So two
+events that stay switched off are its users; its arguments are the caller's pt_regs and the result; and a
+filter takes this call's events alone, not those of 32-bit programs, which the tracepoints of calls don't
+show either (trace_get_syscall_nr()).
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from unitrace.contract.offer import Share
 from unitrace.contract.types import UINT32, UINT64
 from unitrace.kernel import arch, current, fetchargs, formats, functions, syscalls
 from unitrace.kernel.arguments import Arguments
+from unitrace.kernel.entries import at_entry
 
 from .columns import Unserved
 from .events import by_event
@@ -47,24 +47,11 @@ def by_call(machine: Machine, clause: Clause, event: str) -> Share:
 
 
 def _entry(machine: Machine, clause: Clause, event: str) -> Share:
-    architecture = arch.architecture(str(machine.fact("kernel.arch")))
-    function = architecture.syscall_prefix + event.removeprefix("sys_enter_")
-    if not functions.exists(machine, function):
-        raise Unserved(f"this kernel has no function {function}")
-    numbers = {
-        field.name: number
-        for number, field in enumerate(one for one in clause.probe.fields if one.name != "__syscall_nr")
-    }
-    regs = architecture.argument(0)
-
-    def from_regs(site: Site) -> str | None:
-        number = numbers.get(str(site.key)) if site.name == "args" else None
-        if number is None:
-            raise fetchargs.Unfetchable(f"{function} gets no {site.key or site.name}")
-        return f"+{architecture.syscall_offset(number)}({regs})"
-
-    arguments = Arguments(machine, clause.probe, architecture, from_regs)
-    return by_event(machine, clause, [(function, arguments)], "p", f"tracefs event on {function}")
+    try:
+        place = at_entry(machine, clause.probe, event)
+    except fetchargs.Unfetchable as no:
+        raise Unserved(no.reason, no.remedy) from None
+    return by_event(machine, clause, [place], "p", f"tracefs event on {place[0]}")
 
 
 def _exit(machine: Machine, clause: Clause, event: str) -> Share:

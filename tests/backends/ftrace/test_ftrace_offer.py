@@ -176,6 +176,20 @@ def test_strings_behind_a_tracepoints_pointer() -> None:
     assert "no eprobes" in answer.reason and answer.remedy == "the remedy" and answer.clause is not None
 
 
+def test_strings_of_a_call_without_event_probes() -> None:
+    text = Text(Str(64), FILENAME, "user")
+    old = machine(ftrace__eprobes="no eprobes")
+    old.files["/proc/kallsyms"] = "ffffffff81000000 T __x64_sys_openat\n"
+    fields = tuple(
+        Field(name, INT64, at) for at, name in enumerate(("__syscall_nr", "dfd", "filename", "flags"))
+    )
+    call = clause(OPEN.replace(fields=fields), (text, FLAGS, Site(Stack("kernel"), "kstack")))
+    plan = tap(taken(old, call).shares[0])
+    assert (plan.kind, plan.places) == ("p", ("__x64_sys_openat",))
+    assert dict(plan.fetch[0]) == {"v0": "+0(+104(%di)):ustring", "v1": "+96(%di):s64", "v2": "$comm:string"}
+    assert [one.value for one in plan.sources if one.how == "kstack"] == [0], "a call's tracepoint has none"
+
+
 def test_function_arguments() -> None:
     fields = (Field("a", INT32, 0, 4), Field("p", Pointer(Int(8, True)), 1, 8))
     probe = Probe("kprobe", "", "vfs_read", 4, fields=fields)
