@@ -21,12 +21,10 @@ from .elf import Elf
 
 __all__ = ["DebugInfo"]
 
-_SUBPROGRAM, _PARAMETER, _NAMESPACE, _STRUCTS = (
-    0x2E,
-    0x05,
-    0x39,
-    {"struct": 0x13, "class": 0x02, "union": 0x17},
-)
+_SUBPROGRAM, _PARAMETER, _NAMESPACE = 0x2E, 0x05, 0x39
+_STRUCTS = {"struct": 0x13, "class": 0x02, "union": 0x17}
+"""DW_TAG_*"""
+
 _SYSTEM = "/usr/lib/debug"
 
 

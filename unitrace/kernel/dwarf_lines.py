@@ -104,7 +104,7 @@ class _Table:
 
     def _files_5(self, at: int) -> list[str]:
         """Since DWARF 5: both with forms of their own; folder 0 is the unit's."""
-        folders, at = self._entries(at + 0)
+        folders, at = self._entries(at)
         names = [name for name, _ in folders]
         files, _ = self._entries(at)
         return [self._joined(names, folder, name) for name, folder in files]
