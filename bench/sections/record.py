@@ -1,8 +1,8 @@
 """Raw bytes from the kernel's buffers into a file, and from bytes to what they say: each beside its peer.
 
-`record`: what `trace-cmd record` and `perf record` do, and the same by unitrace's readers. Rates are events
-over the recorder's own CPU time, start and end left out: for the peers by the difference from a run with one
-event, in the same round.
+`record`: what `trace-cmd record` and `perf record` do, and the same by unitrace's readers, which else take
+the bytes into memory only. Rates are events over the recorder's own CPU time, start and end left out: for the
+peers by the difference from a run with one event, in the same round.
 
 `decode`: `trace-cmd report` and `perf script` over such a file, and unitrace's decoders over the same event's
 bytes: to typed columns (time, CPU, task, name, all arguments), and to lines of text that say as much.
@@ -63,9 +63,14 @@ def measure(bench: Bench) -> list[Table]:
 
 
 def measure_record(bench: Bench, backend: str, peer: str) -> Table:
+    ours: dict[str, Sample] = {}
     cases = [
         Case(f"{peer} record", partial(record_by_peer, bench, backend)),
-        Case(f"unitrace {backend}", partial(record_by_us, bench, backend)),
+        Case(f"unitrace {backend}, into a file", partial(record_by_us, bench, backend, "cpu", ours)),
+        Case(
+            f"unitrace {backend}, into memory",
+            partial(record_by_us, bench, backend, "cpu_without_file", ours),
+        ),
     ]
     in_turns(cases, bench.rounds, warm_up=False)
     metrics = [
@@ -91,20 +96,22 @@ def record_by_peer(bench: Bench, backend: str) -> Sample:
     return {"rate": events / spent / 1e6, "lost": 100 * (1 - events / calls), "load_ns": load_ns}
 
 
-def record_by_us(bench: Bench, backend: str) -> Sample:
-    """Our reader of the same rings."""
-    calls = bench.calls * FACTOR
-    command = [
-        sys.executable, "-m", "bench.drain", backend, str(bench.scratch / "record.data"),
-        "--kib", str(BUFFER_MB << 10),
-    ]  # fmt: skip
-    bench.run(with_calls(bench, command, calls))
-    found = json.loads(bench.output.read_text())
-    return {
-        "rate": found["events"] / found["cpu"] / 1e6,
-        "lost": 100 * max(0.0, 1 - found["events"] / calls),
-        "load_ns": bench.load_result()["ns"],
-    }
+def record_by_us(bench: Bench, backend: str, what: str, kept: dict[str, Sample]) -> Sample:
+    """Our reader of the same rings. A run measures both ways, each of which is a row: the second takes what
+    the first left."""
+    if what not in kept:
+        calls = bench.calls * FACTOR
+        command = [
+            sys.executable, "-m", "bench.drain", backend, str(bench.scratch / "record.data"),
+            "--kib", str(BUFFER_MB << 10),
+        ]  # fmt: skip
+        bench.run(with_calls(bench, command, calls))
+        found = json.loads(bench.output.read_text())
+        lost = 100 * max(0.0, 1 - found["events"] / calls)
+        load_ns = bench.load_result()["ns"]
+        for way in ("cpu", "cpu_without_file"):
+            kept[way] = {"rate": found["events"] / found[way] / 1e6, "lost": lost, "load_ns": load_ns}
+    return kept.pop(what)
 
 
 # --- decode ------------------------------------------------------------------------------------
@@ -141,7 +148,7 @@ def decode_by_peer(bench: Bench, backend: str) -> Sample:
 
 
 def decode_by_us(bench: Bench, backend: str, what: str, kept: dict[str, float]) -> Sample:
-    """Our decoder. A run measures both ways, each of which is a row: the second takes what the first left."""
+    """Our decoder; one run for both rows, as above."""
     if what not in kept:
         command = [sys.executable, "-m", "bench.decode", "--json", "--backend", backend]
         bench.run(Step([*command, "--calls", str(bench.calls)]))
