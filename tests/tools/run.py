@@ -24,7 +24,6 @@ ARMED = b"Attached"  # both say "Attached N probes" on stderr once nothing is mi
 PATIENCE = 300.0
 """Seconds for a tracer to start or to end, in a guest."""
 
-
 NOT_HERE = re.compile("No matches for|is not traceable|does not contain a field named|Failed to resolve")
 REFUSED = re.compile("can't run this|no backend|shows no BTF")
 ERROR = re.compile(r"ERROR: (?:\w+ can't run this: )?(.*)")
@@ -56,13 +55,12 @@ class Ran:
             return ""
         if REFUSED.search(self.said):
             return "refused"
-        return "not here" if NOT_HERE.search(self.said) else "failed"
+        return "not here" if NOT_HERE.search(self.reason()) else "failed"
 
     def reason(self) -> str:
         """The first error that it said."""
         found = ERROR.search(self.said)
-        text = found[1] if found else (self.said.splitlines() or [""])[0]
-        return text if len(text) <= REASON_LENGTH else f"{text[:REASON_LENGTH]}..."
+        return found[1] if found else (self.said.splitlines() or [""])[0]
 
 
 @dataclass
@@ -94,7 +92,9 @@ class Result:
         reasons: dict[str, list[str]] = defaultdict(list)
         for ran in self.ran:
             if ran.ending():
-                reasons[ran.reason()].append(ran.name)
+                text = ran.reason()
+                short = text if len(text) <= REASON_LENGTH else f"{text[:REASON_LENGTH]}..."
+                reasons[short].append(ran.name)
         notes = [self.missing.strip()] if self.missing else []
         for reason, names in reasons.items():
             notes.append(reason if len(names) == len(self.ran) else f"{', '.join(names)}: {reason}")

@@ -43,16 +43,19 @@ def test_each_run_replaces_its_own_section(tmp_path: Path) -> None:
 
 def test_verdicts() -> None:
     refusal = "x.bt:1:1-5: ERROR: ftrace can't run this: ftrace has no profile probes\nprofile:hz:99\n"
+    warned = "WARNING: No matches for kprobe nope*. Skipping.\nx.bt:1:1-5: ERROR: out of memory\n"
     missing = "x.bt:1:1-5: ERROR: No matches for tracepoint block:nope.\n"
     untyped = "x.bt:1:1-5: ERROR: Unknown struct/union: 'struct bio'\nHINT: the kernel shows no BTF (...)\n"
     ran = [
         Ran("ebpf", "a\n", "", 0), Ran("perf", "a\n", "", 0), Ran("other", "b\n", "", 0),
         Ran("ftrace", "", refusal, 1), Ran("old", "", missing, 1), Ran("bare", "", untyped, 1),
         Ran("broken", "", "Traceback\n", 1), Ran("late", "", "", None),
+        Ran("warned", "", warned, 1),
     ]  # fmt: skip
     result = Result("x", "", ran, [one.output.split() for one in ran])
     assert [result.verdict(at) for at in range(len(ran))] == [
         "equal", "equal", "different", "refused", "not here", "refused", "failed", "hangs",
+        "failed",
     ]  # fmt: skip
     assert "ftrace: ftrace has no profile probes; old: No matches for tracepoint block:nope." in result.note()
     result = Result("x", "no disk", ran[:2], [["a"], ["a"]])
