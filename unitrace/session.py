@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from unitrace.contract.errors import BackendError, UnitraceError
+from unitrace.contract.errors import BackendError, Rejected, UnitraceError
 from unitrace.contract.machine import Machine
 from unitrace.contract.model import VECTOR_FROM
 from unitrace.contract.offer import Options
@@ -113,14 +113,19 @@ class Compiled:
         if cpid or options.pid:
             program = only(program, cpid or options.pid, written=options.pid > 0)
         # the command's process is the one to trace, as with -p
-        traced = options.replace(pid=options.pid or cpid)
+        self._planned = program, options.replace(pid=options.pid or cpid)
         try:
-            self.plan = choose(program, backends, self.machine, traced, ask_all)
+            self.plan = choose(program, backends, self.machine, self._planned[1], ask_all)
         except UnitraceError as error:
             error.warnings = compiled.warnings
             raise
         self.program = self.plan.program
         self.notices = (*compiled.notices, *self.plan.notices)
+
+    def cautious(self) -> Plan:
+        """A plan that asks less of the kernel."""
+        program, options = self._planned
+        return choose(program, self.backends, self.machine, options.replace(cautious=True))
 
 
 class Trace:
@@ -270,13 +275,18 @@ class Trace:
     def _attach(self) -> None:
         from unitrace.engine.engine import Engine
 
-        machine, backends = self.compiled.machine, self.compiled.backends
+        try:
+            self._put_in_place()
+        except Rejected as error:
+            self.close()
+            self.plan = self.compiled.cautious()
+            self.program = self.plan.program
+            text = f"{error.message}; its events come to user space instead"
+            self._records.append(Message("warning", text))
+            self._put_in_place()
         residuals: dict[int, Any] = {}
         kept: dict[str, Attachment] = {}
-        for part in self.plan.parts:
-            attachment = backends[part.offer.backend].attach(machine, part.offer)
-            self._attachments.append(attachment)
-            attachment.__enter__()
+        for part, attachment in zip(self.plan.parts, self._attachments):
             for share in part.offer.shares:
                 if share.residual is not None:
                     residuals[share.clause.ordinal] = (share.residual, share.columns)
@@ -301,6 +311,13 @@ class Trace:
             self._child.release()
         elif not self._attachments and engine.next_due() is None and not self.signals:
             self._stopped = True  # nothing can happen any more: begin and end alone
+
+    def _put_in_place(self) -> None:
+        machine, backends = self.compiled.machine, self.compiled.backends
+        for part in self.plan.parts:
+            attachment = backends[part.offer.backend].attach(machine, part.offer)
+            self._attachments.append(attachment)
+            attachment.__enter__()
 
     def _kernel_reader(self) -> KernelReader:
         """What reads the kernel for begin and its like, from the first backend that can."""

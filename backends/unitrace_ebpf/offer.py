@@ -207,6 +207,8 @@ class _Offering:
         records). Which key goes from a full map that evicts, the kernel decides by a rule of its own
         (Documentation/bpf/map_lru_hash_update.dot), near enough to ours only where ours can't be had."""
         found: dict[str, tuple[Kept, int]] = {}
+        if self.request.options.cautious and not self.lax:
+            return found
         for decl in self.request.maps:
             if decl.evicts and not self.lax:
                 continue

@@ -6,7 +6,7 @@ import ctypes
 import errno
 import os
 
-from unitrace.contract.errors import BackendError
+from unitrace.contract.errors import BackendError, Rejected
 
 from . import syscall
 from .asm import Code
@@ -71,9 +71,14 @@ def _loaded(
                 f"the kernel refuses the BPF program of {what}: {answer.reason}",
                 remedy=answer.remedy,
             ) from None
+        if error.errno == errno.ENOSPC and first.errno == errno.E2BIG:  # too much for the log, too
+            raise Rejected(
+                f"the kernel's verifier gives up on the program of {what}: it has too many ways through",
+                source=source,
+            ) from None
         reason, at = _objection(lines)
         span = code.spans[at] if 0 <= at < len(code.spans) else None
-        raise BackendError(
+        raise Rejected(
             f"the kernel's verifier rejects the program of {what}: {reason}",
             span=span,
             source=source,

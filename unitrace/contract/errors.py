@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .ir import Span
 
-__all__ = ["BackendError", "ProbeError", "SpecError", "UnitraceError", "UsageError", "marked"]
+__all__ = ["BackendError", "ProbeError", "Rejected", "SpecError", "UnitraceError", "UsageError", "marked"]
 
 
 def marked(message: str, span: Span, source: str, origin: str = "", *, lines: bool = True) -> list[str]:
@@ -72,6 +72,10 @@ class ProbeError(SpecError):
 
 class BackendError(UnitraceError):
     """The kernel refused what a backend asked, or no backend can do what the program needs."""
+
+
+class Rejected(BackendError):
+    """The kernel doesn't take what an offer promised; one that asks less of it may do (Options.cautious)."""
 
 
 class UsageError(UnitraceError):

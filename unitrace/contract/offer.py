@@ -55,13 +55,15 @@ __all__ = [
 class Options(Record):
     """What the user set for the whole run. ``buffer_kib``: per CPU. ``approximate``: inexact offers
     are welcome. ``exact_probes``: no successor names. ``pid``: -p, for user probes. ``progress``: a
-    backend that attaches probes one by one calls it after each, with how many are done and to be done."""
+    backend that attaches probes one by one calls it after each, with how many are done and to be done.
+    ``cautious``: the kernel has rejected the offer that asked most of it."""
 
     buffer_kib: int = 8192
     approximate: bool = False
     exact_probes: bool = False
     pid: int = 0
     progress: Callable[[int, int], None] | None = None
+    cautious: bool = False
 
 
 class Request(Record):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from unitrace.contract.ir import Const, Expr, ForEach, ForRange, Loop, Unroll
-from unitrace.contract.offer import Sent
+from unitrace.contract.ir import Const, Expr, ForEach, ForRange, Loop, MapUpdate, Unroll
+from unitrace.contract.offer import Sent, statements
 
 from ..asm import FP, R0, R1, R2, R3, R4, R6, R7, R8, R9, Label
 from ..maps import Kept
@@ -53,7 +53,8 @@ class Loops(Statements):
             self._walked(stmt, most)
             once = len(self.code.rows) - first + self.steps
             self.steps = steps + (most - 1) * once
-            if most * once <= STEPS or (not self.abilities.callbacks and most * once <= MOST_STEPS):
+            must = not self.abilities.callbacks and not self._branching(stmt)
+            if most * once <= (MOST_STEPS if must else STEPS):
                 return
             self.steps = steps
             self.code.back_to(before)  # again, apart
@@ -61,6 +62,11 @@ class Loops(Statements):
             self.frame.release(mark)
             self.next_ordinal, self.deepest = ordinal, deepest
         self._apart(stmt)
+
+    def _branching(self, stmt: ForRange | Unroll | Loop) -> bool:
+        """Whether each turn parts the verifier's ways many times: a histogram's bucket does."""
+        updates = (one for one in statements(stmt.body) if isinstance(one, MapUpdate))
+        return any(self.plans[one.map][0].function in ("hist", "lhist") for one in updates)
 
     def _turns(self, stmt: ForRange | Unroll | Loop) -> int | None:
         """The most turns, where that is known."""
