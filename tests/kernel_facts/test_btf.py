@@ -171,8 +171,10 @@ def test_the_index_is_kept_and_read_again(tmp_path: object, monkeypatch: pytest.
 
 
 def test_a_member_that_only_btf_knows() -> None:
-    machine = Machine({"btf": Answer(2, "the kernel shows no BTF", "use another kernel")})
+    missing = {"btf": Answer(2, "the kernel shows no BTF", "use another kernel")}
+    machine = Machine({**missing, "headers": Answer(2, "no kernel headers", "install them")})
     with pytest.raises(Unfetchable) as raised:
         member_offset(machine, "struct task_struct", "cred")
-    assert raised.value.reason == "struct task_struct.cred isn't known: the kernel shows no BTF"
-    assert raised.value.remedy == "use another kernel"
+    reason = "struct task_struct.cred isn't known: the kernel shows no BTF; no kernel headers"
+    assert raised.value.reason == reason
+    assert raised.value.remedy == "use another kernel, or install them"

@@ -1,5 +1,7 @@
 """What BTF says of the kernel's functions and structs, in the contract's types.
 
+Where the kernel has none, its headers stand in for structs and constants (kernel/headers.py).
+
 Typedefs and qualifiers are looked through. A struct inside another type comes without members: ask
 ``struct`` for them by its name. gcc's BTF doesn't tell user pointers from kernel ones; clang's does.
 """
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from unitrace.contract.ir import Field
-from unitrace.contract.machine import Machine
+from unitrace.contract.machine import Answer, Machine
 from unitrace.contract.record import Record
 from unitrace.contract.types import BOOL, VOID, Array, Buffer, Enum, Int, Member, Pointer, Str, Struct, Type
 
@@ -17,7 +19,7 @@ from . import btf_file as raw
 from . import survey as survey  # registers the fact "btf"
 from .btf_file import Btf
 
-__all__ = ["Prototype", "constant", "prototype", "struct"]
+__all__ = ["Prototype", "constant", "prototype", "struct", "unread"]
 
 
 class Prototype(Record):
@@ -63,9 +65,29 @@ def constant(machine: Machine, name: str) -> Enum | None:
     return None
 
 
+def unread(machine: Machine) -> Answer:
+    """Why a struct or a constant isn't known that the kernel may well have; truthy where its BTF is read."""
+    answer = machine.answer("btf")
+    if answer or not machine.live:
+        return answer
+    from . import headers
+
+    lacking = headers.lacking(machine)
+    remedy = ", or ".join(one for one in (answer.remedy, lacking.remedy) if one)
+    return Answer(answer.errno, f"{answer.reason}; {lacking.reason}", remedy)
+
+
 def _sources(machine: Machine, module: str, only_kernel: bool = False) -> Iterator[Btf]:
     """The BTF to look in, each opened when its turn comes."""
-    if not machine.live or not machine.answer("btf"):
+    if not machine.live:
+        return
+    if not machine.answer("btf"):
+        if only_kernel:
+            from . import headers
+
+            found = headers.types(machine)
+            if found is not None:
+                yield found
         return
     own = not module or module == "vmlinux"
     kernel = raw.vmlinux() if own else None

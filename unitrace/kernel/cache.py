@@ -1,4 +1,4 @@
-"""The on-disk cache: indexes of a kernel's BTF and functions, which take long to make.
+"""The on-disk cache: indexes of a kernel's BTF and functions, types of its headers, which take long to make.
 
 In $XDG_CACHE_HOME/unitrace, else ~/.cache/unitrace. Everything works without it. Files are trusted only
 if they are ours and nobody else can write them: a root run may see another user's home.
@@ -55,8 +55,13 @@ def modules_key() -> str:
     return f"{build_id()}-{crc32(loaded):08x}"
 
 
-def kept(kind: str, key: str, make: Callable[[], bytes]) -> bytes | mmap.mmap:
-    """What ``make`` returns: from the cache if it is there, else made and, where possible, kept."""
+KEEP = 4
+"""Files of one kind: as many kernels, or sets of modules, are remembered."""
+
+
+def kept(kind: str, key: str, make: Callable[[], bytes], keep: int = KEEP) -> bytes | mmap.mmap:
+    """What ``make`` returns: from the cache if it is there, else made and, where possible, kept; so are the
+    ``keep`` last of a kind."""
     place = folder()
     if not place:
         return make()
@@ -65,7 +70,7 @@ def kept(kind: str, key: str, make: Callable[[], bytes]) -> bytes | mmap.mmap:
     if found is not None:
         return found
     content = make()
-    _write(place, path, content)
+    _write(place, path, content, keep)
     return content
 
 
@@ -85,19 +90,15 @@ def _mapped(path: str) -> mmap.mmap | None:
         os.close(fd)
 
 
-KEEP = 4
-"""Files of one kind: as many kernels, or sets of modules, are remembered."""
-
-
-def _prune(place: str, written: str) -> None:
+def _prune(place: str, written: str, keep: int) -> None:
     kind = written.partition(f"-{FORMAT}-")[0]
     paths = [f"{place}/{name}" for name in os.listdir(place) if name.startswith(f"{kind}-")]
-    if len(paths) > KEEP:
-        for path in sorted(paths, key=lambda one: os.stat(one).st_mtime)[:-KEEP]:
+    if len(paths) > keep:
+        for path in sorted(paths, key=lambda one: os.stat(one).st_mtime)[:-keep]:
             os.unlink(path)
 
 
-def _write(place: str, path: str, content: bytes) -> None:
+def _write(place: str, path: str, content: bytes, keep: int) -> None:
     if not content:
         return
     temporary = f"{path}.{os.getpid()}"
@@ -111,7 +112,7 @@ def _write(place: str, path: str, content: bytes) -> None:
         finally:
             os.close(fd)
         os.rename(temporary, path)
-        _prune(place, os.path.basename(path))
+        _prune(place, os.path.basename(path), keep)
     except OSError:
         try:
             os.unlink(temporary)

@@ -135,7 +135,7 @@ def member_offset(machine: Machine, struct: str, member: str) -> int:
     found = btf.struct(machine, struct)
     one = next((one for one in found.members if one.name == member), None) if found else None
     if one is None:
-        answer = machine.answer("btf")
+        answer = btf.unread(machine)
         reason = answer.reason or "the kernel's BTF hasn't it"
         raise Unfetchable(f"{struct}.{member} isn't known: {reason}", answer.remedy)
     return one.offset

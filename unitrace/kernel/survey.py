@@ -136,6 +136,13 @@ def _btf(machine: Machine) -> Answer:
     return Answer()
 
 
+@fact("headers", "whether the kernel's headers and bcc's compiler are there, which give types without BTF")
+def _headers(machine: Machine) -> Answer:
+    from . import headers
+
+    return headers.available(machine)
+
+
 @fact("cpus.online", "CPUs that are online")
 def _online(machine: Machine) -> list[int]:
     return cpus.online()

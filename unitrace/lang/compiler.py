@@ -88,7 +88,8 @@ class Compiler:
                 unit.warn(f"Unused map: @{info.name}", *info.place)
         config = tuple(sorted(unit.config.items()))
         program = ir.Program(clauses, unit.map_decls(), unit.source.text, config)
-        return Compiled(program, tuple(self.resolver.notices), tuple(unit.warnings.values()))
+        notices = (*self.resolver.notices, *unit.types.notices())
+        return Compiled(program, notices, tuple(unit.warnings.values()))
 
     def definitions(self) -> None:
         """Config, C definitions, macros, map declarations."""

@@ -96,7 +96,7 @@ class Unit:
         self.cpid = cpid
         self.unsafe = unsafe
         self.config: dict[str, int | bool | bytes | str] = {}
-        self.types = TypeNames(machine, debug)
+        self.types = TypeNames(machine, debug, source.text)
         self.macros: dict[tuple[str, int], ast.Macro] = {}
         self.macro_names: dict[str, ast.Macro] = {}
         self.maps: dict[str, MapInfo] = {}

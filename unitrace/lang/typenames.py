@@ -1,4 +1,4 @@
-"""Types by their names: the language's own, the program's C definitions, the kernel's by BTF."""
+"""Types by their names: the language's own, the program's C definitions, the kernel's by BTF or headers."""
 
 from __future__ import annotations
 
@@ -70,10 +70,13 @@ TASK = "struct task_struct"
 
 class TypeNames:
     """Finds types. ``structs``, ``typedefs``, ``enums``, ``constants``: what the program's C text defines.
-    ``files``: programs whose functions are probed; ``folders``: where their debug files may be."""
+    ``files``: programs whose functions are probed; ``folders``: where their debug files may be; ``text``: the
+    program's, which says what of the kernel's headers it needs."""
 
-    def __init__(self, machine: Machine, folders: Sequence[str] = ()) -> None:
+    def __init__(self, machine: Machine, folders: Sequence[str] = (), text: str = "") -> None:
         self.machine = machine
+        self.text = text
+        self._asked = False
         self.folders = folders
         self.files: dict[str, DebugInfo | None] = {}
         self.structs: dict[str, Struct] = {}
@@ -162,9 +165,11 @@ class TypeNames:
 
     def unread(self, name: str = "it") -> str:
         """Where the kernel's own names can't be read, why, and how ``name`` becomes known; else ""."""
-        btf = self.machine.answer("btf")
-        if btf:
+        if self.machine.answer("btf"):
             return ""
+        from unitrace.kernel.btf import unread
+
+        btf = unread(self.machine)
         remedy = f", or {btf.remedy}" if btf.remedy else ""
         return f"{btf.reason}; define {name} at the top of the program{remedy}"
 
@@ -177,7 +182,25 @@ class TypeNames:
     def _btf_struct(self, name: str) -> Struct | None:
         from unitrace.kernel import btf
 
+        self._prepare_headers()
         return btf.struct(self.machine, name)
+
+    def _prepare_headers(self) -> None:
+        """Without BTF kernel types are those of headers: these shall be the program's own, too."""
+        if not self._asked and not self.machine.answer("btf"):
+            from unitrace.kernel import headers
+
+            headers.program(self.machine, self.text, {*_MACROS, *self.constants})
+            self._asked = True
+
+    def notices(self) -> Iterator[str]:
+        """What is to be said of where types came from."""
+        if self._asked:
+            from unitrace.kernel import headers
+
+            said = headers.notice(self.machine)
+            if said:
+                yield said
 
     def _debug_struct(self, name: str, paths: Iterable[str]) -> Struct | None:
         for path in list(paths):
@@ -201,10 +224,19 @@ class TypeNames:
         call = syscalls.named(self._arch(), name) if name.startswith(("__NR_", "SYS_")) else None
         if call is not None:
             return smallest(call), call
+        self._prepare_headers()
         found = btf.constant(self.machine, name)
         if found is None:
             return None
         return found, dict(found.values)[name]
+
+
+def _known(ask: Callable[[Any], Struct | None], of: object) -> Struct | None:
+    """What debug information says; None where its DWARF isn't known, or damaged."""
+    try:
+        return ask(of)
+    except ValueError:
+        return None
 
 
 _MACROS = {
@@ -216,11 +248,3 @@ _MACROS = {
 }  # fmt: skip
 """Macros of kernel headers that scripts use: BTF has none, and the headers needn't be there. All are part
 of the kernel's interface to programs (include/uapi), or the same wherever pages have 4 KiB."""
-def _known(ask: Callable[[Any], Struct | None], of: object) -> Struct | None:
-    """What debug information says; None where its DWARF isn't known, or damaged."""
-    try:
-        return ask(of)
-    except ValueError:
-        return None
-
-
