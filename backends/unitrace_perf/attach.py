@@ -49,6 +49,10 @@ FAULTS_COUNT_UNTIL = (5, 14)
 """Before, kprobe_fault_handler() (arch/x86/kernel/kprobes/core.c) counts a fault in a probe's fetch as a
 miss, though the event is recorded."""
 
+NUMPY_KIB = 1024
+"""Who asks for smaller rings than this gets numpy imported before the first event: nothing else runs for some
+20 ms of that, in which a million events a second fill 640 KiB."""
+
 TASK_KIB = 256
 """KiB a CPU for fork, exec and exit records: some thousand, and they are read each few ms."""
 
@@ -107,6 +111,8 @@ class PerfAttachment:
             held = syscall.attr(syscall.TYPE_TRACEPOINT, id, flags=syscall.DISABLED)
             self._fds.append(self._opened(held, online[0], "a tracepoint"))
         wanted, task_kib = kib, min(kib, TASK_KIB)
+        if kib < NUMPY_KIB:
+            import numpy  # noqa: F401
         limit = self.machine.fact("perf.ring_kib")
         if isinstance(limit, int) and limit:  # so that all CPUs get the same, not the first most
             part = limit // len(online) - 2 * PAGE // 1024  # each ring has a control page

@@ -7,6 +7,7 @@ empties the rings into memory meanwhile; a run with few events never starts one.
 
 from __future__ import annotations
 
+import sys
 import time
 from _thread import LockType, allocate_lock, start_new_thread
 from collections.abc import Callable, Sequence
@@ -16,18 +17,22 @@ __all__ = ["Collector"]
 SHORTEST, LONGEST = 0.002, 0.016
 """Seconds between two looks at the rings: as long as they stay between a thirty-second and an eighth full."""
 
+SWITCH = 0.0005
+"""Seconds after which the reader's Python lets the thread's run: by default it is ten times as many."""
+
 LIMIT = 64 << 20
 """Bytes that are held at most: what comes then stays in the rings, where the kernel counts what it drops."""
 
-SHARE, MUCH = 16, 96 << 10
-"""A ring that held this part of its room when it was read, or so many bytes, is worth a thread."""
+SHARE, MUCH = 16, 16 << 10
+"""Rings that held this part of one's room when they were read, or so many bytes, are worth a thread: at three
+times as much or so, somebody is going to import numpy, and does nothing else for a tenth of a second."""
 
 
 class Collector:
     """``takes``: for each ring, what takes all bytes out that are there now; nobody else may call them.
     ``size``: of the smallest ring, in bytes. For one reader, which calls ``take`` and at the end ``stop``."""
 
-    __slots__ = ("_done", "_held", "_lock", "_room", "_size", "_stopping", "_takes")
+    __slots__ = ("_done", "_held", "_interval", "_lock", "_room", "_size", "_stopping", "_takes")
 
     def __init__(self, takes: Sequence[Callable[[], bytes]], size: int) -> None:
         self._takes = takes
@@ -37,12 +42,13 @@ class Collector:
         self._lock = allocate_lock()
         self._stopping = False
         self._done: LockType | None = None
+        self._interval = 0.0
 
     def take(self) -> list[bytes]:
         """All bytes of each ring since the last call, those among them that are in it now."""
         if self._done is None:
             taken = [take() for take in self._takes]
-            if any(len(one) > min(self._room // SHARE, MUCH) for one in taken):
+            if sum(map(len, taken)) > min(self._room // SHARE, MUCH):
                 self._start()
             return taken
         with self._lock:
@@ -55,8 +61,11 @@ class Collector:
         if self._done is not None and not self._stopping:
             self._stopping = True
             self._done.acquire()
+            sys.setswitchinterval(self._interval)
 
     def _start(self) -> None:
+        self._interval = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH)
         self._done = allocate_lock()
         self._done.acquire()
         start_new_thread(self._run, (self._done,))
