@@ -37,6 +37,9 @@ def arguments_of(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="A,B", help="tools whose names start so")
     parser.add_argument("--base", default="bpftrace", help="the row to compare with (default: bpftrace)")
     parser.add_argument("--timeout", type=float, default=30.0, help="seconds for any one command")
+    parser.add_argument(
+        "--favour", action="store_true", help="on a busy machine: what is measured runs before all else"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there; - for stdout")
     options = parser.parse_args(words)
     unknown = set(options.sections) - set(SECTIONS)
@@ -67,6 +70,7 @@ def measure(options: argparse.Namespace, show: bool) -> list[Table]:
             scratch=Path(scratch),
             warm_up=not options.no_warm_up,
             timeout=options.timeout,
+            favour=options.favour,
         )
         for name in options.sections or SECTIONS:
             for table in SECTIONS[name](bench):

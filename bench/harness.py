@@ -44,6 +44,7 @@ class Bench:
     scratch: Path
     warm_up: bool = True
     timeout: float = 30.0
+    favour: bool = False
     result: Path = field(init=False)
     output: Path = field(init=False)
     errors: Path = field(init=False)
@@ -82,6 +83,7 @@ class Bench:
             first_line=first_line,
             environment=step.environment,
             timeout=self.timeout,
+            favour=self.favour,
         )
 
     def do(self, tool: Tool, job: Job, load: Sequence[str]) -> tuple[list[Run], list[str]]:
