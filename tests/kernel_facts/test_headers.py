@@ -133,8 +133,6 @@ def test_text() -> None:
     assert (
         "enum unitrace_USB_STATE_POWERED { unitrace_value_USB_STATE_POWERED = USB_STATE_POWERED };" in lines
     )
-    few = headers.source(needs, headers.CORE)
-    assert "linux/usb.h" in few and "struct usb_device" in few and "net/sock.h" not in few
 
 
 def test_without_headers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -176,9 +174,37 @@ def test_a_compiler_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setattr(headers, "_made", {})
     machine = Machine({**WITHOUT, "headers": Answer()})
     assert btf.struct(machine, "struct thing") is None
-    assert f"bcc can't compile the kernel's headers: {tmp_path}/python3" in btf.unread(machine).reason
+    assert f"bcc can't compile the kernel headers: {tmp_path}/python3" in btf.unread(machine).reason
     assert headers.notice(machine) == ""
     assert not os.listdir(tmp_path), "what failed isn't kept"
+
+
+COMPILER = """\
+#!/bin/sh
+text=$(cat)
+case $text in
+*"#include <net/tcp.h>"*)
+    printf '%s\\n' 'In file included from /virtual/main.c:{header}:' "include/linux/bpf.h:3:1: error: no type 'x'"
+    printf '%s\\n' '/virtual/main.c:{constant}:40: error: use of undeclared identifier' ;;
+*NO_SUCH*) echo '/virtual/main.c:1:1: error: NO_SUCH is still there' ;;
+*) cat {recorded} ;;
+esac
+"""
+
+
+def test_what_does_not_compile_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A stand-in for a compiler that refuses a header and a constant."""
+    lines = headers.source(headers.Wanted(constants=("NO_SUCH",))).split("\n")
+    places = (lines.index("#include <net/tcp.h>"), [line.startswith("enum ") for line in lines].index(True))
+    script = tmp_path / "python3"
+    header, constant = (at + 1 for at in places)
+    script.write_text(COMPILER.format(header=header, constant=constant, recorded=RECORDED))
+    script.chmod(0o755)
+    blob, left_out = bcc.compiled("\n".join(lines), str(script), 60)
+    assert left_out == ["net/tcp.h"]
+    assert Btf(blob).named("thing", (4,))
+    with pytest.raises(ValueError, match=r"main\.c:1:1: error: NO_SUCH is still there"):
+        bcc.compiled("struct NO_SUCH;", str(script), 60)
 
 
 COMPARED = (

@@ -19,27 +19,38 @@ bcc.BPF(text=sys.stdin.buffer.read(), debug=1, cflags=sys.argv[1:])
 """DEBUG_LLVM_IR is 1: the module is printed, on stdout or stderr as the version has it."""
 
 _FLAGS = ("-g", "-Wno-everything", "-ferror-limit=0")
-_ERROR = re.compile(r"^/virtual/main\.c:(\d+):\d+: (?:fatal )?error: (.*)$", re.MULTILINE)
+_ATTEMPTS = 8
+_ERROR = re.compile(
+    r"^(?:In file included from )?/virtual/main\.c:(\d+):(?!\d+: (?:warning|note))", re.MULTILINE
+)
 _ANY_ERROR = re.compile(r"^.*\berror: .*$|^\w*(?:Error|Exception): .*$", re.MULTILINE | re.IGNORECASE)
-_OPTIONAL = re.compile(r"enum \w+ \{ |enum \w+ \w+;$")
-"""Lines that may go: the constants, which may not be ones of C."""
+_OPTIONAL = re.compile(r"#include <(.*)>|(enum \w+) \{ .*")
 
 
-def compiled(text: str, python: str, patience: float) -> bytes:
-    """The BTF of a text's types. Constants that the compiler doesn't know are left out. ValueError with the
-    first thing it said where there is more to it; then nothing can be had."""
-    said = _run(text, python, patience)
-    wrong = {int(line) - 1 for line, _ in _ERROR.findall(said)}
-    lines = text.split("\n")
-    if wrong and all(_OPTIONAL.match(lines[at]) for at in wrong):
-        gone = {lines[at].split()[1] for at in wrong}
-        kept = [line for line in lines if not (_OPTIONAL.match(line) and line.split()[1] in gone)]
-        said = _run("\n".join(kept), python, patience)
-    blob = to_btf(said)
-    if b"\0task_struct\0" not in blob:
-        found = _ANY_ERROR.search(said)
-        raise ValueError(found[0].strip() if found else "it says nothing of their types")
-    return blob
+def compiled(text: str, python: str, patience: float) -> tuple[bytes, list[str]]:
+    """The BTF of a text's types, and the headers that were left out.
+
+    Lines that don't compile are left out: constants that are none of C's, and headers, as bcc has some of its
+    own (linux/bpf.h), which don't go with those of every kernel. ValueError with the first error where it is
+    another line's.
+    """
+    lines, left_out = text.split("\n"), list[str]()
+    said = ""
+    for _ in range(_ATTEMPTS):
+        said = _run("\n".join(lines), python, patience)
+        blob = to_btf(said)
+        if b"\0unitrace\0" in blob:
+            return blob, left_out
+        places = {int(number) - 1 for number in _ERROR.findall(said)}
+        blamed = {at: found for at in places if (found := _OPTIONAL.match(lines[at]))}
+        if not blamed:
+            break
+        left_out += [found[1] for found in blamed.values() if found[1]]
+        enums = tuple(f"{found[2]} " for found in blamed.values() if found[2])
+        # their numbers stay those that the next errors speak of
+        lines = ["" if at in blamed or line.startswith(enums) else line for at, line in enumerate(lines)]
+    reason = _ANY_ERROR.search(said)
+    raise ValueError(reason[0].strip() if reason else "it says nothing of their types")
 
 
 def _run(text: str, python: str, patience: float) -> str:

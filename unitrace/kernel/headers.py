@@ -75,9 +75,6 @@ KNOWN = {
 }
 """Headers that every program gets, and the structs that they are for. What these point to comes along."""
 
-CORE = ("linux/sched.h", "linux/fs.h")
-"""All that is left of them where they don't compile together: bcc is too old for the kernel, or too new."""
-
 
 class Wanted(Record):
     """What a program needs beyond KNOWN. ``directives``: its own ``#include`` and ``#if`` lines; ``structs``:
@@ -97,8 +94,8 @@ _CONSTANT = re.compile(r"(?<!->)(?<![\w@$.:])[A-Z][A-Z0-9_]{2,}\b(?!\s*\(|:)")
 _WORDS = frozenset(("BEGIN", "END", "NULL"))
 """Of the language, and what is no integer."""
 
-_made: dict[str, Btf | str] = {}
-"""By text: its types, or why it couldn't be compiled."""
+_made: dict[str, tuple[Btf | None, str]] = {}
+"""By text: its types; what is wrong: which headers were left out, or why it couldn't be compiled."""
 
 
 def program(machine: Machine, text: str, constants: Collection[str] = ()) -> None:
@@ -123,8 +120,7 @@ def available(machine: Machine) -> Answer:
 
 def types(machine: Machine) -> Btf | None:
     """The types as BTF; None where they can't be had (``lacking`` says why)."""
-    found = _types(machine)
-    return found if isinstance(found, Btf) else None
+    return _types(machine)[0] if machine.answer("headers") else None
 
 
 def lacking(machine: Machine) -> Answer:
@@ -132,46 +128,44 @@ def lacking(machine: Machine) -> Answer:
     answer = machine.answer("headers")
     if not answer:
         return answer
-    found = _types(machine)
-    if isinstance(found, str):
-        return Answer(errno.EIO, f"bcc can't compile the kernel's headers: {found}")
+    found, wrong = _types(machine)
+    if wrong:
+        remedy = "install the bcc that goes with this kernel"
+        return Answer(
+            errno.EIO, f"bcc can't compile {'' if found else 'the kernel headers: '}{wrong}", remedy
+        )
     return Answer(errno.ENOENT, "the headers that are included don't define it", "#include the one that does")
 
 
 def notice(machine: Machine) -> str:
     """One line on where this kernel's types were had from; "" if it wasn't from headers."""
-    if not any(isinstance(one, Btf) for one in _made.values()):
+    if not any(found for found, _ in _made.values()):
         return ""
     return f"kernel types are those of its headers, by bcc's compiler: {machine.answer('btf').reason}"
 
 
-def _types(machine: Machine) -> Btf | str:
-    if not machine.answer("headers"):
-        return "no headers"
-    needs = machine.known.get(_PROGRAM, Wanted())
-    text = source(needs)
+def _types(machine: Machine) -> tuple[Btf | None, str]:
+    text = source(machine.known.get(_PROGRAM, Wanted()))
     if text not in _made:
-        _made[text] = _kept(machine, needs)
+        _made[text] = _kept(machine, text)
     return _made[text]
 
 
-def _kept(machine: Machine, needs: Wanted) -> Btf | str:
-    """From the cache, else from the compiler: with all headers, else with few."""
-    said = ""
+def _kept(machine: Machine, text: str) -> tuple[Btf | None, str]:
+    """From the cache, else from the compiler. What is kept has a line before the BTF: what was left out."""
 
     def make() -> bytes:
-        nonlocal said
         from . import bcc
 
-        for headers in (tuple(KNOWN), CORE):
-            try:
-                return bcc.compiled(source(needs, headers), PYTHON, PATIENCE)
-            except ValueError as error:
-                said = said or str(error)
-        return b""
+        blob, left_out = bcc.compiled(text, PYTHON, PATIENCE)
+        return " ".join(left_out).encode() + b"\n" + blob
 
-    blob = cache.kept("headers", _key(machine, source(needs)), make, PROGRAMS)
-    return Btf(blob) if blob else said
+    try:
+        content = cache.kept("headers", _key(machine, text), make, PROGRAMS)
+    except ValueError as error:
+        return None, str(error)
+    end = content.find(b"\n")
+    return Btf(content[end + 1 :]), content[:end].decode()
 
 
 def _key(machine: Machine, text: str) -> str:
@@ -221,27 +215,27 @@ def wanted(text: str, constants: Collection[str] = ()) -> Wanted:
     )
 
 
-def source(needs: Wanted, headers: tuple[str, ...] = tuple(KNOWN)) -> str:
+def source(needs: Wanted) -> str:
     """C text whose compiled module has all that is wanted: everything is a member of one struct. What may
-    not compile, the constants, stands on lines of its own."""
-    return "\n".join(_lines(needs, headers)) + "\n"
+    not compile, headers and constants, stands on lines of its own."""
+    return "\n".join(_lines(needs)) + "\n"
 
 
-def _lines(needs: Wanted, headers: tuple[str, ...]) -> Iterator[str]:
+def _lines(needs: Wanted) -> Iterator[str]:
     for line in needs.directives:
         found = _INCLUDE.match(line)
         if found:
             yield from _included(found[1])
         else:
             yield f"#{line}"
-    for header in headers:
+    for header in KNOWN:
         yield from _included(header)
     from .llvm_types import VALUE
 
     for name in needs.constants:
         yield f"enum unitrace_{name} {{ {VALUE}{name} = {name} }};"
     yield "struct unitrace {"
-    own = [f"struct {name}" for header in headers for name in KNOWN[header].split()]
+    own = [f"struct {name}" for names in KNOWN.values() for name in names.split()]
     for at, spelled in enumerate((*own, *needs.structs)):
         yield f"{spelled} *type_{at};"
     for name in needs.constants:
