@@ -96,6 +96,15 @@ def test_no_module_no_types() -> None:
     assert len(Btf(to_btf("bcc: no such file\n!0 = \n"))) == 1
 
 
+def test_types_of_the_compilers_own_headers_are_only_declared() -> None:
+    text = RECORDED.read_text()
+    mine = '!6 = !DIFile(filename: "/virtual/main.c", directory: "")\n'
+    assert Btf(to_btf(mine + text)).enumeration("GOOD")
+    found = Btf(to_btf(mine.replace("main.c", "include/bcc/bpf.h") + text))
+    assert not found.named("thing", (4,)) and found.named("thing", (7,))
+    assert not found.enumeration("GOOD")
+
+
 def test_what_a_program_wants() -> None:
     found = headers.wanted(
         """#!/usr/bin/unitrace

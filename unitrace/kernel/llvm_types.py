@@ -20,6 +20,10 @@ __all__ = ["VALUE", "to_btf"]
 VALUE = "unitrace_value_"
 """What enumerators are called that stand for a constant of that name, be it a macro's."""
 
+FOREIGN = '"/virtual/include/'
+"""Where bcc has headers of its own instead of the kernel's: linux/bpf.h, of the newest kernel that it knows.
+What they define isn't this kernel's, so it is only declared."""
+
 _NODE = re.compile(r"^!(\d+) = (?:distinct )?!(?:(DI\w+)\((.*)\)|\{(.*)\})$", re.MULTILINE)
 _FIELD = re.compile(r'(\w+): ("[^"]*"|[^,]+)')
 
@@ -94,7 +98,7 @@ class _Conversion:
             self._array(fields)
         elif tag == "DW_TAG_enumeration_type":
             self._enumeration(fields)
-        elif "DIFlagFwdDecl" in fields.get("flags", ""):
+        elif "DIFlagFwdDecl" in fields.get("flags", "") or self._is_foreign(fields):
             self._add(btf.FWD, name, 0, flag=_COMPOUND[tag] == btf.UNION)
         else:
             self._compound(_COMPOUND[tag], fields)
@@ -116,7 +120,8 @@ class _Conversion:
 
     def _enumeration(self, fields: Fields) -> None:
         size = _count(fields, "size") // 8
-        values = [(_name(self._nodes[at]), _count(self._nodes[at], "value")) for at in self._items(fields)]
+        items = [] if self._is_foreign(fields) else self._items(fields)
+        values = [(_name(self._nodes[at]), _count(self._nodes[at], "value")) for at in items]
         words: list[int] = []
         kind = btf.ENUM64 if size > 4 else btf.ENUM
         for name, value in values:
@@ -136,6 +141,10 @@ class _Conversion:
             width = _count(one, "size") if _is_bit_field(one) else 0
             words += (self._text(_name(one)), self._number(one), _count(one, "offset") | width << 24)
         self._add(kind, _name(fields), _count(fields, "size") // 8, tuple(words), len(members), packed)
+
+    def _is_foreign(self, fields: Fields) -> bool:
+        file = self._nodes.get(_reference(fields, "file"), {})
+        return file.get("filename", "").startswith(FOREIGN)
 
     def _items(self, fields: Fields) -> list[int]:
         return self._lists.get(_reference(fields, "elements"), [])
