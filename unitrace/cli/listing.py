@@ -48,7 +48,7 @@ def listing(
                 found = _in_files(kind, target if colon else "*", pid, debug if arguments else None)
             else:
                 found = source(machine, kind, target if colon else "*", arguments)
-            yield from found if colon else (one for one in found if matches(one.label))
+            yield from found if colon or pattern == "*" else (one for one in found if matches(one.label))
 
 
 def _functions(machine: Machine, kind: str, target: str, arguments: bool) -> Iterator[Listed]:

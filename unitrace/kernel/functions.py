@@ -22,6 +22,7 @@ __all__ = ["address", "exists", "listed_in", "located", "matching", "near"]
 
 _live: bytes | None = None
 _LIST = "kernel.function_list"
+_located: tuple[bytes, str, list[tuple[str, str]]] | None = None
 
 
 def listed_in(machine: Machine, path: str) -> None:
@@ -79,9 +80,15 @@ def matching(machine: Machine, pattern: str) -> list[str]:
 
 
 def located(machine: Machine, pattern: str) -> list[tuple[str, str]]:
-    """The functions that match ``pattern``, each with its module ("" for the kernel itself), by name."""
-    search = re.compile(rb"(?m)^(?=.)(%s)(?: \[(\w+)\])?$" % _expression(pattern).encode())
-    return sorted({(name.decode(), module.decode()) for name, module in search.findall(_names(machine))})
+    """The functions that match ``pattern``, each with its module ("" for the kernel itself), by name. The
+    last answer is kept: a list of everything asks for them as kprobes, kretprobes, fentry and fexit."""
+    global _located
+    names = _names(machine)
+    if _located is None or _located[0] is not names or _located[1] != pattern:
+        search = re.compile(rb"(?m)^(?=.)(%s)(?: \[(\w+)\])?$" % _expression(pattern).encode())
+        found = sorted({(name.decode(), module.decode()) for name, module in search.findall(names)})
+        _located = names, pattern, found
+    return _located[2]
 
 
 def _expression(pattern: str) -> str:
