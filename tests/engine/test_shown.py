@@ -59,6 +59,14 @@ def packed(rows: list[tuple[int, int, int, bytes]], times: int) -> Batch:
     return PackedBatch(0, data, range(0, len(data), ROW.size), PLACES)
 
 
+def packed_wider(rows: list[tuple[int, int, int, bytes]], times: int) -> Batch:
+    """The same in other widths, as a batch of few rows may have them."""
+    wide = struct.Struct("<Qqq16s")
+    data = b"".join(wide.pack(*row) for row in rows * times)
+    places = {**PLACES, "pid": Place(8, 8, signed=True)}
+    return PackedBatch(0, data, range(0, len(data), wide.size), places)
+
+
 def listed(rows: list[tuple[int, int, int, bytes]], times: int) -> Batch:
     names = ("nsecs", "pid", "args.ret", "comm")
     return RowBatch(0, dict(zip(names, map(list, zip(*rows * times)))))
@@ -91,6 +99,6 @@ def test_columns_show_what_rows_show(first, second, predicate, values, upto) -> 
         (ir.Act("printf", tuple(values), b"x"),),
     )
     many = VECTOR_FROM // len(first) + 1
-    at_once = shown(clause, [packed(first, many), listed(second, 2)], upto)
-    one_by_one = shown(clause, [listed(first, many), listed(second, 2)], upto)
+    at_once = shown(clause, [packed(first, many), packed_wider(first, 1), listed(second, 2)], upto)
+    one_by_one = shown(clause, [listed(first, many), listed(first, 1), listed(second, 2)], upto)
     assert at_once == one_by_one
