@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tests.sections import page, sections
 
+from .catalogue import CASES
+
 __all__ = ["Table", "line", "write"]
 
 HEAD = """# bpftrace's tools, beside bpftrace
@@ -82,7 +84,8 @@ def write(path: str, table: Table) -> None:
 
 
 def _merged(section: str, rows: list[list[str]]) -> list[list[str]]:
-    """The rows of a section, in their order, those that are in ``rows`` too replaced."""
+    """The rows of a section, those that are in ``rows`` too replaced; in the catalogue's order."""
     found = [one[2:-2].split(" | ") for one in section.splitlines() if one.startswith("| ")][1:]
     kept = {row[0]: [cell.replace("\\|", "|") for cell in row] for row in found}
-    return [*{**kept, **{row[0]: row for row in rows}}.values()]
+    by_tool = {**kept, **{row[0]: row for row in rows}}
+    return sorted(by_tool.values(), key=lambda row: [*CASES].index(row[0]))

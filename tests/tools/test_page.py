@@ -41,6 +41,16 @@ def test_each_run_replaces_its_own_section(tmp_path: Path) -> None:
     assert page.read_text().count("| mdflush |") == 2, "of another day's section nothing is kept"
 
 
+def test_rows_stand_in_the_catalogues_order(tmp_path: Path) -> None:
+    page = tmp_path / "tools.md"
+    for tool in ("xfsdist", "loads", "mdflush"):
+        one = table("6.1", "equal")
+        one.rows = [[tool, "equal", "equal", "1", ""]]
+        write(str(page), one)
+    rows = [row.split()[1] for row in page.read_text().splitlines() if "| equal | equal |" in row]
+    assert rows == ["loads", "mdflush", "xfsdist"]
+
+
 def test_verdicts() -> None:
     refusal = "x.bt:1:1-5: ERROR: ftrace can't run this: ftrace has no profile probes\nprofile:hz:99\n"
     warned = "WARNING: No matches for kprobe nope*. Skipping.\nx.bt:1:1-5: ERROR: out of memory\n"
