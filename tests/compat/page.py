@@ -132,12 +132,15 @@ def _table(ours: Results, peer: Results | None) -> list[str]:
         "|---|---|---|---|---|",
     ]
     for tier in (*_tiers(ours), ""):
-        cases = [case for one, case in ours.cases.items() if tier in ("", case["tier"]) and one in peer.cases]
-        asked = peer.passed(tier) & set(ours.cases)
-        both = asked & ours.passed(tier)
-        share = f"{100 * len(both) / len(asked):.1f} %" if asked else ""
-        name = tier or "**all**"
-        lines.append(f"| {name} | {len(cases)} | {len(asked)} | {len(both)} | {share} |")
+        cases = {one for one, case in ours.cases.items() if tier in ("", case["tier"])}
+        both = cases & peer.cases.keys()
+        asked, mine = both & peer.passed(tier), ours.passed(tier)
+        name = tier or "**all of these**"
+        if both:
+            share = f"{100 * len(asked & mine) / len(asked):.1f} %" if asked else ""
+            lines.append(f"| {name} | {len(both)} | {len(asked)} | {len(asked & mine)} | {share} |")
+        else:
+            lines.append(f"| {name} | {len(cases)} | not run | {len(cases & mine)} of all | |")
     return lines
 
 

@@ -341,3 +341,9 @@ def test_page_beside_the_peer(tmp_path: Path) -> None:
     assert "1 cases pass with ours v1 alone: s.2." in text
     assert "## Kernel 1.0, x" in text and "| T1 | 1 | 1 | 0 | 0 |" in text
     assert "| ours v1 | 2 min;" in text
+    lone = results("ours v1", "passed", "failed")
+    for case in lone["cases"]:
+        case["tier"], case["suite"] = "T2", "t"
+    second.write_text(json.dumps([peer, lone]))
+    text = page(gathered([first, second]))
+    assert "| T2 | 2 | not run | 1 of all | |" in text and "| **all of these** | 5 | 3 | 1 | 33.3 % |" in text
