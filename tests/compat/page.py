@@ -66,7 +66,12 @@ class Results:
 
     def said(self, name: str) -> str:
         """A fact of its runs, all that it was."""
-        return ", ".join(dict.fromkeys(str(facts[name]) for facts in self.facts))
+        return "; ".join(filter(None, dict.fromkeys(str(facts[name]) for facts in self.facts)))
+
+    def late(self) -> int:
+        """How many cases fail since a time limit was over."""
+        states = ((case["state"], case["how"]) for case in self.cases.values())
+        return sum(one in (("failed", "attach"), ("failed", "timeout")) for one in states)
 
 
 def gathered(paths: Iterable[Path]) -> dict[str, dict[str, Results]]:
@@ -113,8 +118,10 @@ def _section(kernel: str, ours: Results, peer: Results | None) -> list[str]:
         )
         lines += [f"### {what}", "", *_reasons(missing), ""]
     if peer:
-        more = sorted(ours.passed() - peer.passed())
+        more = sorted((ours.passed() & peer.cases.keys()) - peer.passed())
         lines += [f"{len(more)} cases pass with {ours.version} alone: {', '.join(more)}.", ""] if more else []
+        if peer.late():
+            lines += [f"{peer.late()} of the cases that {peer.version} fails ran into a time limit.", ""]
     return lines
 
 

@@ -35,7 +35,7 @@ def reason(outcome: Outcome) -> tuple[str, str]:
     if outcome.how == "setup":
         return "its surroundings couldn't be made", _gist(outcome.output)
     if outcome.how == "attach":
-        return "no sign of attached probes within 10 s", said
+        return "no sign of attached probes in time", said
     if outcome.how == "timeout":
         return "timed out with other output than expected", said
     if outcome.how == "exit" and outcome.code == 0:
