@@ -24,7 +24,7 @@ __all__ = ["Wanted", "available", "lacking", "notice", "program", "source", "typ
 PYTHON = "/usr/bin/python3"
 BUILD = "/lib/modules/{}/build"
 ARCHIVE = "/sys/kernel/kheaders.tar.xz"
-PATIENCE = 180
+PATIENCE = 600
 """Seconds that the compiler may take."""
 PROGRAMS = 32
 """Sets of types that are kept, 230 KB each: programs that want nothing beyond KNOWN have one in common."""

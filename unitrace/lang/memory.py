@@ -243,7 +243,9 @@ class Memory(Base):
                 known = None if ref.suffixes else self.unit.types.constant(ref.name)
                 if known is not None:
                     return known[0]
-                raise self.fault(f'Cannot resolve unknown type "{ref.name}"', ref)
+                kernel = ref.name.startswith(("struct ", "union "))
+                remedy = self.unit.types.undefined(ref.name) if kernel else ""
+                raise self.fault(f'Cannot resolve unknown type "{ref.name}"', ref, remedy)
             return found
         if isinstance(ref, ast.TypeArg):
             return self.type_of(ref.of)
