@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from . import store
 from .boot import stoppable
@@ -73,6 +74,9 @@ def parser() -> argparse.ArgumentParser:
         _add_guest_options(guest)
     fetch = commands.add_parser("fetch", help="fetch kernels, or newer ones than those cached")
     fetch.add_argument("names", nargs="+", choices=names, metavar="NAME")
+    layer = commands.add_parser("headers", help="unpack a kernel's headers into a directory, for run --layer")
+    layer.add_argument("name", choices=[*CATALOGUE], metavar="NAME")
+    layer.add_argument("directory", metavar="DIR")
     commands.add_parser("list", help="show the kernels, and which are cached")
     commands.add_parser("clean", help="remove all that is cached")
     return top
@@ -135,6 +139,10 @@ def _dispatch(args: argparse.Namespace, command: list[str]) -> int:
         for entry in select(args.names):
             kernel = store.fetch(entry)
             print(f"{kernel.name}: {kernel.release} ({', '.join(kernel.packages)})")
+        return 0
+    if args.action == "headers":
+        for package in store.headers(CATALOGUE[args.name], Path(args.directory)):
+            print(package)
         return 0
     if args.action == "test":
         prepare_checkout()

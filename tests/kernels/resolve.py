@@ -71,3 +71,12 @@ def kernel_packages(metapackage: str, show: Callable[[list[str]], str]) -> list[
             upcoming += [package.name for package in exact_dependencies(stanza)]
         wanted = [name for name in dict.fromkeys(upcoming) if name not in found]
     return sorted((p for p in found.values() if _HOLDS_FILES.match(p.name)), key=lambda p: p.name)
+
+
+def header_packages(release: str, version: str, show: Callable[[list[str]], str]) -> list[Package]:
+    """The packages that hold the headers of one kernel: its own, and those that flavours have in common. Empty
+    when the archive has them no longer."""
+    own = Package(f"linux-headers-{release}", version)
+    stanzas = parse_stanzas(show([str(own)]))[:1]
+    common = [one for stanza in stanzas for one in exact_dependencies(stanza) if one.name.endswith("-common")]
+    return [own, *common] if common else []

@@ -24,7 +24,7 @@ from pathlib import Path
 from .apt import PrivateApt
 from .catalogue import CATALOGUE, METAPACKAGE, Entry
 from .errors import Unavailable
-from .resolve import Package, kernel_packages
+from .resolve import Package, header_packages, kernel_packages
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,28 @@ def fetch(entry: Entry, *, refresh: bool = True) -> Kernel:
             if here and here.packages == tuple(map(str, packages)):
                 return here
             return _install(entry, apt, packages)
+
+
+def headers(entry: Entry, directory: Path) -> list[Package]:
+    """Unpack the headers of the kernel of `entry` into `directory`, to be laid over a guest's root (`--layer`).
+
+    Returns what they came in. Raises Unavailable."""
+    kernel = need(entry)
+    with tempfile.TemporaryDirectory(prefix="unitrace-lab-apt-") as root:
+        apt = PrivateApt(Path(root), entry.suites)
+        apt.update()
+        packages = header_packages(kernel.release, kernel.version, apt.show)
+        if not packages:
+            raise Unavailable(f"no headers of {kernel.release} {kernel.version}: fetch {entry.name} anew")
+        debs = Path(root) / "debs"
+        debs.mkdir()
+        for deb in apt.download(packages, debs):
+            subprocess.run(["dpkg-deb", "-x", str(deb), str(directory)], check=True)
+    old = directory / "lib"
+    if old.is_dir():  # before trixie; over a root whose /lib is a link it would hide all
+        shutil.copytree(old, directory / "usr/lib", symlinks=True, dirs_exist_ok=True)
+        shutil.rmtree(old)
+    return packages
 
 
 def clean() -> list[Path]:

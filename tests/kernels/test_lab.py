@@ -80,6 +80,20 @@ def test_suite_without_a_kernel() -> None:
     assert packages({}) == []
 
 
+def test_headers_of_a_kernel() -> None:
+    own = """\
+Package: linux-headers-5.10.0-46-cloud-amd64
+Version: 5.10.262-1
+Depends: linux-headers-5.10.0-46-common (= 5.10.262-1), linux-kbuild-5.10 (>= 5.10.262-1), linux-compiler-gcc-10-x86
+"""
+    archive = {"linux-headers-5.10.0-46-cloud-amd64=5.10.262-1": own}
+    found = resolve.header_packages(
+        "5.10.0-46-cloud-amd64", "5.10.262-1", lambda names: archive.get(names[0], "")
+    )
+    assert [str(one) for one in found] == [*archive, "linux-headers-5.10.0-46-common=5.10.262-1"]
+    assert resolve.header_packages("5.10.0-45-cloud-amd64", "5.10.1-1", lambda names: "") == []
+
+
 def test_catalogue_names() -> None:
     assert [entry.name for entry in catalogue.select(["6.1", "all"])] == ["6.1", "5.10", "6.12", "newest"]
     with pytest.raises(KeyError):
