@@ -75,8 +75,9 @@ def _fprobe(machine: Machine, request: Request, clause: Clause) -> tuple[Share, 
     def numbered(site: Site) -> str | None:
         if site.name in ("register", "sarg"):
             raise Unfetchable(f"an fprobe event has no {site.name}", "a kernel with kprobes")
-        if site.name == "entry":
-            return kept_argument(machine, probe, site)
+        kept = kept_argument(machine, probe, site)
+        if kept is not None:
+            return kept
         number: object = site.key
         if site.name == "args":
             number = next((field.offset for field in probe.fields if field.name == site.key), None)

@@ -410,6 +410,13 @@ CASES = (
         "kprobe",
     ),
     Case(
+        "arguments where the function returns",
+        "fexit:do_sys_openat2 /pid == PID/ { @[args.dfd, str(args.filename, 12), (int64)retval < 0] = count(); }",
+        opens,
+        re.compile(r"@\[-100, /nonexisten, (true|1)\]: 2\n"),
+        "kprobe",
+    ),
+    Case(
         "memory of the task that a timer interrupts",
         "profile:hz:499 /pid == PID/ { @[curtask->tgid == PID, uid] = count(); }",
         busy,

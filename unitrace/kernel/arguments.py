@@ -93,13 +93,19 @@ def _length(fields: Mapping[str, Field], name: str, text: str, base: int) -> tup
     return base + at, base + later
 
 
-def kept_argument(machine: Machine, probe: Probe, site: Site) -> str:
-    """The argument ``site`` of a kernel function's call, at its return. Raises Unfetchable."""
+def kept_argument(machine: Machine, probe: Probe, site: Site) -> str | None:
+    """What a kernel function was called with, at its return; None where ``site`` is something else. Raises
+    Unfetchable."""
+    number = site.key if site.name == "entry" else None
+    if site.name == "args" and probe.kind == "fexit":
+        number = next((field.offset for field in probe.fields if field.name == site.key), None)
+    if not isinstance(number, int):
+        return None
     if probe.kind in USER_PROBES or not BY_NAME[probe.kind].returns:
         raise Unfetchable(f"{probe.kind} probes don't know what the call was made with")
     if tuple(machine.fact("kernel.version")) < ENTRIES_KEPT_SINCE:
         raise Unfetchable("this kernel forgets what a call was made with", "a kernel from 6.9 on")
-    return f"$arg{int(site.key or 0) + 1}"
+    return f"$arg{number + 1}"
 
 
 class Arguments:
@@ -194,7 +200,7 @@ class Arguments:
         return place
 
     def _kept(self, site: Site) -> str | None:
-        return kept_argument(self.machine, self.probe, site) if site.name == "entry" else None
+        return kept_argument(self.machine, self.probe, site)
 
     def _name(self, text: str) -> str:
         name = self._by_text.get(text)
