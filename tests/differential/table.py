@@ -434,7 +434,7 @@ CASES = (
         "kernel stacks of a tracepoint",
         "tracepoint:task:task_rename /pid == PID/ { @[kstack(1)] = count(); }",
         renames,
-        re.compile(r"^\n\n@\[\n +__set_task_comm\+\d+\n\]: 3\n$"),
+        re.compile(r"^\n\n@\[\n +(__set_task_comm|__traceiter_task_rename)\+\d+\n\]: 3\n$"),
     ),
     Case(
         "user stacks",
