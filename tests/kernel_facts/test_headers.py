@@ -146,7 +146,6 @@ def test_text() -> None:
 
 def test_without_headers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(headers, "BUILD", f"{tmp_path}/{{}}/build")
-    monkeypatch.setattr(headers, "ARCHIVE", f"{tmp_path}/kheaders.tar.xz")
     machine = Machine({**WITHOUT})
     answer = headers.available(machine)
     assert "no kernel headers" in answer.reason
@@ -156,6 +155,21 @@ def test_without_headers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     said = btf.unread(machine)
     assert said.reason.startswith("the kernel shows no BTF; no kernel headers")
     assert said.remedy == f"another kernel, or {answer.remedy}"
+
+
+def test_numbers_that_bcc_has_of_another_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """bcc's linux/bpf.h stands in the kernel's place; struct cgroup depends on one of its enumerations."""
+    build, place = tmp_path / "build", tmp_path / "source/include/uapi/linux"
+    place.mkdir(parents=True)
+    text = (
+        "enum bpf_attach_type {\n\tBPF_A, /* one, two */\n\tBPF_B,\n\tBPF_C,\n\t__MAX_BPF_ATTACH_TYPE\n};\n"
+    )
+    (place / "bpf.h").write_text(f"enum other {{ X, Y, }};\n{text}")
+    assert headers._attach_types(str(build)) == 3
+    assert "#define MAX_BPF_ATTACH_TYPE 3" in headers.source(headers.Wanted(), 3).split("\n")
+    (place / "bpf.h").write_text("enum other { X, Y };")
+    assert headers._attach_types(str(build)) == headers._attach_types("/no/such") == 0
+    assert "MAX_BPF_ATTACH_TYPE" not in headers.source(headers.Wanted())
 
 
 def test_without_bcc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -223,6 +237,7 @@ COMPARED = (
     "dentry",
     "inode",
     "mm_struct",
+    "cgroup",
     "sk_buff",
     "request",
     "cred",

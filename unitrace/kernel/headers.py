@@ -1,9 +1,9 @@
 """Types from the kernel's headers, for kernels without BTF: bcc's compiler reads them.
 
-bcc finds the headers (/lib/modules/RELEASE/build, or /sys/kernel/kheaders.tar.xz, kernel 5.2) and gives clang
-the kernel's flags; what it prints of its module holds all types with their places. That becomes BTF, and is
-kept: the compiler takes seconds. It runs under the system's own Python, which has bcc's module where others
-haven't, in a process of its own.
+bcc finds the headers (/lib/modules/RELEASE/build, and source beside it) and gives clang the kernel's flags;
+what it prints of its module holds all types with their places. That becomes BTF, and is kept: the compiler
+takes seconds. It runs under the system's own Python, which has bcc's module where others haven't, in a
+process of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ __all__ = ["Wanted", "available", "lacking", "notice", "program", "source", "typ
 
 PYTHON = "/usr/bin/python3"
 BUILD = "/lib/modules/{}/build"
-ARCHIVE = "/sys/kernel/kheaders.tar.xz"
 PATIENCE = 600
 """Seconds that the compiler may take."""
 PROGRAMS = 32
@@ -108,7 +107,7 @@ def available(machine: Machine) -> Answer:
     """Whether the headers of the running kernel are there, and bcc; nothing is compiled for it."""
     build = _build(machine)
     remedy = f"install python3-bpfcc and linux-headers-{machine.fact('kernel.release')}"
-    if not os.path.isdir(build) and not os.path.exists(ARCHIVE):
+    if not os.path.isdir(build):
         return Answer(errno.ENOENT, f"no kernel headers ({build} isn't there)", remedy)
     if not _has_bcc():
         return Answer(errno.ENOENT, f"no bcc for {PYTHON}, whose compiler reads the kernel's headers", remedy)
@@ -145,7 +144,7 @@ def notice(machine: Machine) -> str:
 
 
 def _types(machine: Machine) -> tuple[Btf | None, str]:
-    text = source(machine.known.get(_PROGRAM, Wanted()))
+    text = source(machine.known.get(_PROGRAM, Wanted()), _attach_types(_build(machine)))
     if text not in _made:
         _made[text] = _kept(machine, text)
     return _made[text]
@@ -198,6 +197,20 @@ def _shuffled(build: str) -> bool:
         return False
 
 
+def _attach_types(build: str) -> int:
+    """MAX_BPF_ATTACH_TYPE of this kernel, which struct cgroup's size depends on before 5.15 (include/linux/
+    bpf-cgroup.h); 0 where there is none. bcc's own linux/bpf.h has that of a newer kernel."""
+    for place in (build, f"{os.path.dirname(build)}/source"):
+        try:
+            with open(f"{place}/include/uapi/linux/bpf.h", encoding="utf-8", errors="replace") as file:
+                text = _COMMENTS.sub("", file.read())
+        except OSError:
+            continue
+        found = re.search(r"enum bpf_attach_type \{(.*?)\b__MAX_BPF_ATTACH_TYPE", text, re.DOTALL)
+        return found[1].count(",") if found else 0
+    return 0
+
+
 # --- the C text ------------------------------------------------------------------------------
 
 
@@ -215,13 +228,16 @@ def wanted(text: str, constants: Collection[str] = ()) -> Wanted:
     )
 
 
-def source(needs: Wanted) -> str:
+def source(needs: Wanted, attach_types: int = 0) -> str:
     """C text whose compiled module has all that is wanted: everything is a member of one struct. What may
-    not compile, headers and constants, stands on lines of its own."""
-    return "\n".join(_lines(needs)) + "\n"
+    not compile, headers and constants, stands on lines of its own. ``attach_types``: MAX_BPF_ATTACH_TYPE."""
+    return "\n".join(_lines(needs, attach_types)) + "\n"
 
 
-def _lines(needs: Wanted) -> Iterator[str]:
+def _lines(needs: Wanted, attach_types: int) -> Iterator[str]:
+    if attach_types:
+        yield "#undef MAX_BPF_ATTACH_TYPE"
+        yield f"#define MAX_BPF_ATTACH_TYPE {attach_types}"
     for line in needs.directives:
         found = _INCLUDE.match(line)
         if found:
