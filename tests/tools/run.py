@@ -119,7 +119,6 @@ def run(case: Case, tracers: Sequence[Tracer], directory: str) -> Result:
         running = [process for process, _, _ in started if process.poll() is None]
         if running and not result.missing:
             result.missing = _work(case)
-            time.sleep(1.0)
         for process in running:
             process.send_signal(signal.SIGINT)
         for one, (process, output, said) in zip(tracers, started):
@@ -153,6 +152,7 @@ def _work(case: Case) -> str:
             os.close(result)
             Path("/proc/self/comm").write_text(COMM)
             case.workload()
+            time.sleep(1.0)  # who prints this process's symbols looks them up while it is there
         except (Missing, OSError) as error:
             os.write(writing, str(error).encode())
         except BaseException:
