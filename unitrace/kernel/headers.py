@@ -93,8 +93,9 @@ _CONSTANT = re.compile(r"(?<!->)(?<![\w@$.:])[A-Z][A-Z0-9_]{2,}\b(?!\s*\(|:)")
 _WORDS = frozenset(("BEGIN", "END", "NULL"))
 """Of the language, and what is no integer."""
 
-_made: dict[str, tuple[Btf | None, str]] = {}
-"""By text: its types; what is wrong: which headers were left out, or why it couldn't be compiled."""
+_made: dict[tuple[Wanted, str], tuple[Btf | None, str]] = {}
+"""By what was wanted of which headers: the types; what is wrong: which headers were left out, or why nothing
+could be compiled."""
 
 
 def program(machine: Machine, text: str, constants: Collection[str] = ()) -> None:
@@ -144,10 +145,10 @@ def notice(machine: Machine) -> str:
 
 
 def _types(machine: Machine) -> tuple[Btf | None, str]:
-    text = source(machine.known.get(_PROGRAM, Wanted()), _attach_types(_build(machine)))
-    if text not in _made:
-        _made[text] = _kept(machine, text)
-    return _made[text]
+    key = needs, build = machine.known.get(_PROGRAM, Wanted()), _build(machine)
+    if key not in _made:
+        _made[key] = _kept(machine, source(needs, _attach_types(build)))
+    return _made[key]
 
 
 def _kept(machine: Machine, text: str) -> tuple[Btf | None, str]:
