@@ -7,8 +7,8 @@
  *   load tick USECS                             one getppid() each USECS, until killed
  *   load spawn FILE CMD...                      run CMD; its peak RSS goes to FILE
  *
- * KIND is getppid, lseek (fails at once; its offset runs from 0 to 1023) or target (bench_target(),
- * a function to put a uprobe on). Results are one line of JSON. "ns" is the median over batches of
+ * KIND is getppid, lseek (fails at once; its offset runs from 0 to 1023), rename (the thread gets its own name
+ * again) or target (bench_target(), a function to put a uprobe on). Results are one line of JSON. "ns" is the median over batches of
  * calls, so that a pre-emption here and there doesn't move it; "cpu_ns" the same of the thread's CPU time, which
  * no pre-emption moves; "mean_ns" is wall time over calls.
  *
@@ -50,6 +50,12 @@ static void call_lseek(long i)
 	syscall(SYS_lseek, -1, i & 1023, 0);
 }
 
+static void call_rename(long i)
+{
+	(void)i;
+	prctl(PR_SET_NAME, "load");
+}
+
 static void call_target(long i)
 {
 	sink += bench_target(i);
@@ -63,6 +69,8 @@ static call_fn kind(const char *name)
 		return call_getppid;
 	if (!strcmp(name, "lseek"))
 		return call_lseek;
+	if (!strcmp(name, "rename"))
+		return call_rename;
 	if (!strcmp(name, "target"))
 		return call_target;
 	fprintf(stderr, "load: unknown kind of call: %s\n", name);

@@ -58,6 +58,9 @@ def call_of(kind: str) -> Callable[[int], object]:
         lseek = ctypes.CDLL(None).lseek
         lseek.argtypes = (ctypes.c_int, ctypes.c_long, ctypes.c_int)
         return lambda i: lseek(-1, i & 1023, 0)
+    if kind == "rename":
+        prctl = ctypes.CDLL(None).prctl  # 15 is PR_SET_NAME, include/uapi/linux/prctl.h
+        return lambda _: prctl(15, b"load", 0, 0, 0)
     raise SystemExit(f"load: the Python stand-in has no {kind}; install a C compiler")
 
 

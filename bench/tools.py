@@ -26,6 +26,7 @@ class Job(enum.Enum):
     FIRST = "print the first event, then end"
     PRINT = "print each event"
     COUNT = "count the events by command name"
+    PLAIN = "count an event that is no system call's"
     HIST = "a histogram of an argument"
     REJECT = "a predicate that is never true"
     UPROBE = "count the calls of a function"
@@ -33,7 +34,8 @@ class Job(enum.Enum):
     @property
     def call(self) -> str:
         """The call that the load has to make, by load.c's name for it."""
-        return {Job.HIST: "lseek", Job.REJECT: "lseek", Job.UPROBE: "target"}.get(self, "getppid")
+        calls = {Job.HIST: "lseek", Job.REJECT: "lseek", Job.PLAIN: "rename", Job.UPROBE: "target"}
+        return calls.get(self, "getppid")
 
 
 EVENT = 'printf("%d %s %llu\\n", pid, comm, nsecs);'
@@ -46,6 +48,7 @@ def bpftrace_program(job: Job, target: Path) -> str:
         Job.FIRST: f"tracepoint:syscalls:sys_enter_getppid {{ {EVENT} exit(); }}",
         Job.PRINT: f"tracepoint:syscalls:sys_enter_getppid {{ {EVENT} }}",
         Job.COUNT: "tracepoint:syscalls:sys_enter_getppid { @[comm] = count(); }",
+        Job.PLAIN: "tracepoint:task:task_rename { @[comm] = count(); }",
         Job.HIST: "tracepoint:syscalls:sys_enter_lseek { @ = hist(args.offset); }",
         Job.REJECT: f"tracepoint:syscalls:sys_enter_lseek /args.whence == {NEVER}/ {{ @ = count(); }}",
         Job.UPROBE: f"uprobe:{target}:bench_target {{ @ = count(); }}",

@@ -15,7 +15,7 @@ NUMBER = re.compile(r"\d+")
 def sections(text: str) -> dict[str, str]:
     """Title to body of each section of a page."""
     parts = HEADING.split(text)
-    return {title: body for title, body in zip(parts[1::2], parts[2::2])}
+    return dict(zip(parts[1::2], parts[2::2]))
 
 
 def page(head: str, found: dict[str, str]) -> str:

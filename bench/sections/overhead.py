@@ -17,6 +17,7 @@ from bench.tools import Job, Step, Tool, counted
 
 TITLES = {
     Job.COUNT: "`@[comm] = count()`",
+    Job.PLAIN: "`tracepoint:task:task_rename { @[comm] = count(); }`",
     Job.HIST: "`@ = hist(args.offset)`",
     Job.REJECT: "a predicate that rejects all",
     Job.PRINT: "an event that is recorded",
@@ -27,7 +28,7 @@ UPROBE_CALLS_SHARE = 10  # a uprobe costs about 50 times as much as a tracepoint
 
 def measure(bench: Bench) -> list[Table]:
     """Measure the jobs on tracepoints."""
-    return [measure_job(bench, job, bench.calls) for job in (Job.COUNT, Job.HIST, Job.REJECT)]
+    return [measure_job(bench, job, bench.calls) for job in (Job.COUNT, Job.PLAIN, Job.HIST, Job.REJECT)]
 
 
 def measure_recorded(bench: Bench) -> list[Table]:

@@ -240,7 +240,9 @@ def test_numbers_of_system_calls() -> None:
 
 
 def test_where_a_macro_was_expanded() -> None:
-    text = "macro two() { foo(1); }\nmacro one($x) { $x = 1; two(); }\nbegin { $y = 2;\n  one($y); print($z); }"
+    text = (
+        "macro two() { foo(1); }\nmacro one($x) { $x = 1; two(); }\nbegin { $y = 2;\n  one($y); print($z); }"
+    )
     error = refusal(text)
     assert marked("ERROR: no", error.span, text) == [  # type: ignore[arg-type]
         "stdin:1:15-21: ERROR: no",
