@@ -34,9 +34,7 @@ class Aggregates(Records):
             weight = self.spill()
         done = code.label()
         if plan.scalar:
-            key = self.frame.take()
-            code.storei(FP, key, 0, 4)
-            self._lookup(plan, key)
+            self.array_element(f"map:{plan.decl.name}")
             code.jump_ifi("==", R0, 0, done)
         else:
             self.element(plan, number, stmt.key, done)
@@ -93,11 +91,7 @@ class Aggregates(Records):
             self.address(R3, FP, slot)
         else:
             there = code.label()
-            slot = self.frame.take()
-            code.storei(FP, slot, 0, 4)
-            code.map(R1, zeros_of(plan.value_size))
-            self.address(R2, FP, slot)
-            code.call("map_lookup_elem")
+            self.array_element(zeros_of(plan.value_size))
             code.jump_ifi("!=", R0, 0, there)
             code.alui("mov", R0, 0)
             code.exit()  # never: an array has its element 0

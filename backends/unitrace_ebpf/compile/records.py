@@ -57,11 +57,6 @@ class Compiled(Record):
     scratch: int = 0
     by_task: bool = False
 
-    @property
-    def layouts(self) -> tuple[Layout, ...]:
-        """Of all its records."""
-        return (() if self.layout is None else (self.layout,)) + tuple(shown for _, shown in self.sent)
-
 
 def scratch_map(size: int, by_task: bool) -> str:
     """The name of the map that a program's scratch lies in, for ``link``."""
@@ -122,7 +117,6 @@ class Records(Calls):
     def __init__(self, *args: object, **named: object) -> None:
         super().__init__(*args, **named)
         self.values: dict[Expr, Expr] = {}  # sites of a record, and what they stand for
-        self.scratch_at: int | None = None  # where the size of the scratch must be filled in
         self.out = self.code.label()
 
     def open(self, accepted: Expr | None, later: object, *, switch: bool = True) -> None:
@@ -174,11 +168,7 @@ class Records(Calls):
             code.call("get_current_pid_tgid")
             self.task = self.spill()
             there = code.label()
-            key = self.frame.take()
-            code.storei(FP, key, 0, 4)
-            code.map(R1, "zeros of the scratch")
-            self.address(R2, FP, key)
-            code.call("map_lookup_elem")
+            self.array_element("zeros of the scratch")
             code.jump_ifi("==", R0, 0, self.out)
             code.mov(R3, R0)
             code.map(R1, "scratch")
@@ -193,15 +183,19 @@ class Records(Calls):
             code.jump(self.out)
             code.place(there)
         elif self.context.scratch == "cpu":
-            key = self.frame.take()
-            code.storei(FP, key, 0, 4)
-            code.map(R1, "scratch")
-            self.address(R2, FP, key)
-            code.call("map_lookup_elem")
+            self.array_element("scratch")
             code.jump_ifi("==", R0, 0, self.out)
         else:
             raise CannotCompile("a program that needs memory of its own, where programs interrupt each other")
         code.mov(R8, R0)
+
+    def array_element(self, name: str, number: int = 0) -> None:
+        """R0: the address of an array's element, or 0 for the verifier, which wants to see that looked at."""
+        slot = self.frame.take()
+        self.code.storei(FP, slot, number, 4)
+        self.code.map(R1, name)
+        self.address(R2, FP, slot)
+        self.code.call("map_lookup_elem")
 
     def _switch(self) -> None:
         code = self.code
@@ -209,11 +203,7 @@ class Records(Calls):
             code.map_value(R1, SWITCH)
             code.load(R0, R1, 0, 4)
         else:
-            slot = self.frame.take()
-            code.storei(FP, slot, 0, 4)
-            code.map(R1, SWITCH)
-            self.address(R2, FP, slot)
-            code.call("map_lookup_elem")
+            self.array_element(SWITCH)
             code.jump_ifi("==", R0, 0, self.out)
             code.load(R0, R0, 0, 4)
         code.jump_ifi("==", R0, 0, self.out)
@@ -308,11 +298,7 @@ class Records(Calls):
         """Before 5.8: build the record in this CPU's scratch, copy it into this CPU's ring."""
         code = self.code
         there, sent = code.label(), code.label()
-        slot = self.frame.take()
-        code.storei(FP, slot, 0, 4)
-        code.map(R1, SCRATCH)
-        self.address(R2, FP, slot)
-        code.call("map_lookup_elem")
+        self.array_element(SCRATCH)
         code.jump_ifi("!=", R0, 0, there)
         code.jump(lost)
         code.place(there)
@@ -333,11 +319,7 @@ class Records(Calls):
         """Count one loss on this CPU."""
         code, used = self.code, self.frame.used
         missing = code.label()
-        slot = self.frame.take()
-        code.storei(FP, slot, number, 4)
-        code.map(R1, DROPS)
-        self.address(R2, FP, slot)
-        code.call("map_lookup_elem")
+        self.array_element(DROPS, number)
         code.jump_ifi("==", R0, 0, missing)
         code.alui("mov", R1, 1)
         code.add_memory(R0, 0, R1, atomic=True, scratch=R2)
