@@ -7,9 +7,6 @@ it is asked, as a process of its own.
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
 import sys
 from typing import Any
 
@@ -98,6 +95,10 @@ def _scale(text: str) -> tuple[float, str]:
 
 def _ask(*, events: list[str] | None = None, metrics: list[str] | None = None) -> dict[str, Any] | None:
     """What the first Python that has the module says; None where none has."""
+    import json
+    import shutil
+    import subprocess
+
     wanted = json.dumps({"events": events or [], "metrics": metrics or []})
     for python in dict.fromkeys((shutil.which("python3"), "/usr/bin/python3", sys.executable)):
         if not python:
